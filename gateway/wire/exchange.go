@@ -1,0 +1,90 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"time"
+)
+
+// Handler serves one exchange: it ends with exactly one call of x.Send or
+// x.Tunnel. It runs on the goroutine of the connection (HTTP/1.1) or stream.
+type Handler interface {
+	Serve(x *Exchange)
+}
+
+// Exchange is one request and its answer on a client's connection. It is
+// reused for the connection's next request.
+type Exchange struct {
+	Req Request
+	// Resp is scratch for the handler: the response of the upstream is read into it.
+	Resp Response
+	// Slot is the handler's own: it is kept between the exchanges of a connection.
+	Slot any
+	// Context ends when the client is gone or the server stops by force.
+	Context context.Context
+	// Sender writes the answer in the protocol of the connection.
+	Sender
+}
+
+// BodyFilter sees each piece of a response body and returns what to send
+// instead; last is true exactly once, with the final (maybe empty) piece.
+type BodyFilter func(piece []byte, last bool) ([]byte, error)
+
+// Sent tells how much of an answer went to the client, in bytes.
+type Sent struct {
+	Total int64 // header and body as framed
+	Body  int64 // body without framing
+}
+
+// Sender is the answering side of an exchange. HTTP/1.1 implements it here,
+// HTTP/2 and HTTP/3 in gateway/h2.
+type Sender interface {
+	// Send writes resp with its body (closing it) and trailers. The engine sets
+	// the framing fields (Content-Length, Transfer-Encoding, Connection) and
+	// Date when it is missing; HEAD, 204 and 304 rules are its business. The
+	// pieces of the body pass filter (nil for none). A body piece is sent on as
+	// soon as it was received.
+	Send(resp *Response, filter BodyFilter) (Sent, error)
+	// Inform relays an interim answer (100, 103).
+	Inform(status int, h *Header) error
+	// Tunnel sends resp (101, or 200 to a CONNECT of HTTP/2) and then copies
+	// bytes both ways between client and up until either ends.
+	Tunnel(resp *Response, up io.ReadWriteCloser) (Sent, error)
+}
+
+// PeerOptions are what makes connections to one upstream server differ from
+// others: two Peers never share connections.
+type PeerOptions struct {
+	Addr  string      // ip:port
+	TLS   *tls.Config // nil: plain. ServerName, client certificate and verification are in it
+	HTTP2 bool        // speak HTTP/2 (grpc: prior knowledge without TLS, ALPN h2 with)
+
+	Idle        int           // connections kept; 0 keeps none
+	IdleTimeout time.Duration // how long an idle connection is kept
+	Requests    int           // requests per connection before it is closed; 0: no limit
+}
+
+// Outgoing is a request as it goes to an upstream server.
+type Outgoing struct {
+	Method string
+	URI    string // path and query as written on the request line
+	Host   string
+	Header *Header // end-to-end fields; framing fields are the engine's
+	// Body is what to send: nil none, otherwise ContentLength bytes (-1: until
+	// its end, chunked). Replayable bodies are those that are a *bytes.Reader.
+	Body          io.Reader
+	ContentLength int64
+	Trailer       *Header // sent after a chunked body; nil: none
+	Upgrade       string  // protocol of an upgrade, "" for none
+
+	Connect, Send, Read time.Duration // time-outs of the three steps
+}
+
+// Timing is how long the steps of a round trip took.
+type Timing struct {
+	Connect           time.Duration // 0 on a kept connection
+	Header            time.Duration // from the start until the response header was read
+	Reused            bool
+	BytesOut, BytesIn int64 // request as written; response header as read
+}

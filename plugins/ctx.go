@@ -1,0 +1,219 @@
+package plugins
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"sluice/configcenter/resource"
+	"sluice/gateway/wire"
+)
+
+// Ctx is one request on its walk. It belongs to the request's goroutine, is
+// reused for the connection's next request, and must not be kept after Log;
+// nor may strings taken from it (strings.Clone what must live longer).
+//
+// As a context.Context it ends when the client is gone or the server gives up
+// on the request.
+type Ctx struct {
+	context.Context
+
+	Req        *wire.Request
+	Resp       *wire.Response // nil before HeaderFilter
+	RespHeader wire.Header    // set on the response in HeaderFilter's place, whoever makes it
+
+	Start time.Time
+
+	// Path is the canonical path ($uri): percent-decoded, dot segments and
+	// repeated slashes resolved. The router, plugins and variables all see this
+	// one. It is not what goes upstream: see UpstreamURI.
+	Path string
+	// Query is the raw query string without "?" ($args).
+	Query string
+
+	Addr netip.Addr // client address, after real-ip
+	Port uint16     // client port, after real-ip
+
+	Route    *resource.Route   // nil when none matched
+	Service  *resource.Service // nil when the route has none
+	Consumer *Consumer         // nil until an auth plugin sets it
+	Matched  Matched           // what the router matched
+	Params   []Param           // captures of the route's path (uri_param_*)
+
+	// What goes upstream. Empty values mean: as the client sent it.
+	UpstreamURI    string // path and query, percent-encoded
+	UpstreamHost   string // Host, when a plugin rewrites it
+	UpstreamScheme string // http, https, grpc, grpcs; from the upstream, plugins may change it
+	upstream       Upstream
+
+	// ReplySource tells who made the answer: "apisix" (a plugin or the gateway
+	// itself), "nginx" (protocol errors) or "upstream". Label of http_status.
+	ReplySource string
+
+	// Tries are the upstream attempts of this request, in order.
+	Tries []Try
+
+	BytesSent int64 // of the response, header included; set for Log
+	BodySent  int64 // of the response body; set for Log
+
+	RequestID  string   // set on first use by ID or by request-id
+	PluginsRun []string // names run, only in debug mode
+
+	finder   Finder
+	vars     map[string]string // set by plugins; wins over everything
+	values   map[any]any
+	log      *slog.Logger
+	baseLog  *slog.Logger
+	body     []byte
+	bodyRead bool
+	bodyErr  error
+}
+
+// Matched is what the router matched, as patterns.
+type Matched struct {
+	Path string // the configured pattern
+	Host string // the configured host pattern, or ""
+}
+
+// Param is one capture of a route's path.
+type Param struct{ Name, Value string }
+
+// Try is one attempt at an upstream node.
+type Try struct {
+	Addr    string // ip:port
+	Host    string // node host as configured
+	Status  int    // 0 while unknown; 502, 504 for failures
+	Connect time.Duration
+	Header  time.Duration // until the response header
+	Total   time.Duration // until the end of the body
+}
+
+// Consumer is a consumer as found by an auth plugin.
+type Consumer struct {
+	Def          *resource.Consumer
+	CredentialID string // "" when the consumer's own plugin part matched
+	Conf         any    // what Spec.NewConsumer made of the matching part
+	// ConfKey changes with the consumer's configuration: key of its chain.
+	ConfKey string
+}
+
+// Finder looks consumers up in the version that serves a request.
+type Finder interface {
+	// FindConsumer returns the consumer whose part for plugin has value in its
+	// ConsumerKey member, or nil.
+	FindConsumer(plugin, value string) *Consumer
+	// ConsumerNamed returns the consumer of that username, or nil.
+	ConsumerNamed(name string) *Consumer
+	// ConsumersOf returns all consumers with a part for plugin.
+	ConsumersOf(plugin string) []*Consumer
+}
+
+// Reset readies the Ctx for a new request.
+func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
+	h, tries, params := c.RespHeader, c.Tries[:0], c.Params[:0]
+	h.Reset()
+	clear(c.vars)
+	clear(c.values)
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params,
+		finder: f, baseLog: log, vars: c.vars, values: c.values}
+}
+
+// Find returns the consumers of the version serving this request.
+func (c *Ctx) Find() Finder { return c.finder }
+
+// Upstream is what the balancer will use; nil until one is chosen.
+func (c *Ctx) Upstream() Upstream { return c.upstream }
+
+// SetUpstream replaces the upstream (traffic-split); u comes from Env.Upstream.
+func (c *Ctx) SetUpstream(u Upstream) { c.upstream = u }
+
+// Log is a logger that carries the request's id and route. Made on first use.
+func (c *Ctx) Log() *slog.Logger {
+	if c.log == nil {
+		c.log = c.baseLog
+		if c.log == nil {
+			c.log = slog.New(slog.DiscardHandler)
+		}
+		if c.Route != nil {
+			c.log = c.log.With("route_id", string(c.Route.ID))
+		}
+		if c.RequestID != "" {
+			c.log = c.log.With("request_id", c.RequestID)
+		}
+	}
+	return c.log
+}
+
+// SetVar gives a variable a value for the rest of this request; it wins over
+// every built-in of that name.
+func (c *Ctx) SetVar(name, value string) {
+	if c.vars == nil {
+		c.vars = map[string]string{}
+	}
+	c.vars[name] = value
+}
+
+// Value returns what a plugin kept on this request under key, like
+// context.Value; instances use a pointer of their own as key.
+func (c *Ctx) Value(key any) any {
+	if v, ok := c.values[key]; ok {
+		return v
+	}
+	if c.Context == nil {
+		return nil
+	}
+	return c.Context.Value(key)
+}
+
+// SetValue keeps v on this request for later phases of the same plugin.
+func (c *Ctx) SetValue(key, v any) {
+	if c.values == nil {
+		c.values = map[any]any{}
+	}
+	c.values[key] = v
+}
+
+// Body reads the whole request body, at most limit bytes (0: no limit), and
+// keeps it, so that it is still sent upstream. ErrBodyTooLarge when it is longer.
+func (c *Ctx) Body(limit int64) ([]byte, error) {
+	if !c.bodyRead {
+		c.body, c.bodyErr = readBody(c.Req, limit)
+		c.bodyRead = true
+	}
+	if c.bodyErr == nil && limit > 0 && int64(len(c.body)) > limit {
+		return nil, &BodyTooLargeError{Size: int64(len(c.body)), Limit: limit}
+	}
+	return c.body, c.bodyErr
+}
+
+// SetBody replaces the request body that goes upstream.
+func (c *Ctx) SetBody(b []byte) {
+	c.body, c.bodyRead, c.bodyErr = b, true, nil
+	c.Req.ContentLength = int64(len(b))
+}
+
+// BufferedBody returns the body if Body or SetBody put it in memory.
+func (c *Ctx) BufferedBody() ([]byte, bool) { return c.body, c.bodyRead && c.bodyErr == nil }
+
+func readBody(r *wire.Request, limit int64) ([]byte, error) {
+	if r.ContentLength == 0 {
+		return nil, nil
+	}
+	if limit > 0 && r.ContentLength > limit {
+		return nil, &BodyTooLargeError{Size: r.ContentLength, Limit: limit}
+	}
+	src := io.Reader(r.Body)
+	if limit > 0 {
+		src = io.LimitReader(src, limit+1)
+	}
+	b, err := io.ReadAll(src)
+	if err != nil {
+		return nil, err
+	}
+	if limit > 0 && int64(len(b)) > limit {
+		return nil, &BodyTooLargeError{Size: int64(len(b)), Limit: limit}
+	}
+	return b, nil
+}
