@@ -266,10 +266,11 @@ func TestNodeForms(t *testing.T) {
 	}
 }
 
+// One request's share: pick, begin, connections, done, with health checks.
 func BenchmarkSetPick(b *testing.B) {
 	r := NewRegistry(Options{})
 	defer r.Close()
-	s, err := r.Open(Config{Key: "u", Nodes: resource.Nodes{node("127.0.0.1", 1, 1), node("127.0.0.1", 2, 1)}})
+	s, err := r.Open(Config{Key: "u", Nodes: nodes2, Checks: &resource.Checks{Passive: &resource.PassiveCheck{Healthy: &resource.Healthy{}}}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -278,7 +279,27 @@ func BenchmarkSetPick(b *testing.B) {
 		for pb.Next() {
 			e := s.Pick(0, nil)
 			e.Begin()
+			if e.Slot(func() any { return e }) == nil {
+				b.Error("no slot")
+			}
 			e.Done(Outcome{Final: true, Status: 200})
 		}
 	})
 }
+
+// A closer that uses the registry does not wait for itself.
+func TestCloserMayUseRegistry(t *testing.T) {
+	r := NewRegistry(Options{})
+	defer r.Close()
+	s := open(t, r, Config{Key: "u", Nodes: nodes2})
+	left := -1
+	s.Endpoints()[0].Slot(func() any { return closeFunc(func() { _, left = r.Len() }) })
+	s.Close()
+	if left != 0 {
+		t.Errorf("%d states when the slot was closed", left)
+	}
+}
+
+type closeFunc func()
+
+func (f closeFunc) Close() error { f(); return nil }

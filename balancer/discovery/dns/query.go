@@ -232,7 +232,14 @@ func (c *Client) send(ctx context.Context, network, server string, q *dns.Msg) (
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	client := dns.Client{Net: network, UDPSize: udpSize, Timeout: tryTimeout}
-	m, _, err := client.ExchangeContext(ctx, q, server)
+	conn, err := client.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // Close does not wait
+	defer stop()
+	m, _, err := client.ExchangeWithConnContext(ctx, q, conn)
 	if err != nil {
 		return nil, err
 	}
