@@ -61,6 +61,9 @@ type Ctx struct {
 	RequestID  string   // set on first use by ID or by request-id
 	PluginsRun []string // names run, only in debug mode
 
+	routeChain *Chain    // the route's chain while the global rules run, else nil
+	running    *Instance // whose code is on the stack
+
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything
 	values   map[any]any
@@ -118,6 +121,23 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 	clear(c.values)
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params,
 		finder: f, baseLog: log, vars: c.vars, values: c.values}
+}
+
+// InGlobalRules tells the Ctx that the global rules' chain runs now, and which
+// chain the route has: plugins that leave requests to the route when it has
+// them too (Spec.PreferRoute) are skipped. nil ends it.
+func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
+
+func (c *Ctx) skips(in *Instance) bool {
+	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name]
+}
+
+// Running is the name of the plugin whose code is on the stack, or "".
+func (c *Ctx) Running() string {
+	if c.running == nil {
+		return ""
+	}
+	return c.running.Spec.Name
 }
 
 // Find returns the consumers of the version serving this request.
