@@ -64,6 +64,8 @@ type Ctx struct {
 	routeChain *Chain    // the route's chain while the global rules run, else nil
 	running    *Instance // whose code is on the stack
 
+	originals []Param
+
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything
 	values   map[any]any
@@ -98,8 +100,17 @@ type Consumer struct {
 	Def          *resource.Consumer
 	CredentialID string // "" when the consumer's own plugin part matched
 	Conf         any    // what Spec.NewConsumer made of the matching part
-	// ConfKey changes with the consumer's configuration: key of its chain.
-	ConfKey string
+	// Extra is what the consumer and its group bring to a route's chain; nil: nothing.
+	Extra *Extra
+}
+
+// Extra holds the plugin instances of a consumer merged with its group's. Its
+// address is the key under which routes keep the merged chains.
+type Extra struct {
+	Instances []*Instance
+	// MissingGroup says that the consumer's group does not exist: its requests
+	// are answered 503.
+	MissingGroup bool
 }
 
 // Finder looks consumers up in the version that serves a request.
@@ -115,11 +126,11 @@ type Finder interface {
 
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
-	h, tries, params := c.RespHeader, c.Tries[:0], c.Params[:0]
+	h, tries, params, originals := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0]
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
-	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params,
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
 		finder: f, baseLog: log, vars: c.vars, values: c.values}
 }
 
@@ -173,6 +184,12 @@ func (c *Ctx) SetVar(name, value string) {
 		c.vars = map[string]string{}
 	}
 	c.vars[name] = value
+}
+
+// SetOriginal keeps a client-sent forwarding field that the gateway replaced,
+// as the variable name (original_x_forwarded_for …).
+func (c *Ctx) SetOriginal(name, value string) {
+	c.originals = append(c.originals, Param{name, value})
 }
 
 // Value returns what a plugin kept on this request under key, like
