@@ -119,6 +119,8 @@ func TestDefaults(t *testing.T) {
 		{`{"dependencies":{"a":{"properties":{"b":{"default":1}}}}}`, `{"a":0}`, `{"a":0,"b":1}`},
 		{`{"items":{"properties":{"a":{"default":true}}}}`, `[{},{"a":false}]`, `[{"a":true},{"a":false}]`},
 		{`{"properties":{"a":{"default":1}}}`, `{"a":null}`, `{"a":null}`},
+		{`{"properties":{"a":{"type":"integer"}}}`, `{"a":8e1}`, `{"a":80}`},
+		{`{"items":{"type":"integer"}}`, `[1.0]`, `[1]`},
 		{`{"properties":{"a":{"default":null}}}`, `{}`, `{}`},
 		{`{"properties":{"n":{}}}`, `{"n":12345678901234567890.10}`, `{"n":12345678901234567890.10}`},
 	} {

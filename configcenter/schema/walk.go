@@ -81,7 +81,8 @@ func (w *walker) fail(parts ...string) error {
 }
 
 // coerce gives an empty array where only an object can be meant, and the
-// reverse: the two are one thing to APISIX.
+// reverse: the two are one thing to APISIX. An integer written as 1.0 or 1e3
+// becomes plain, so that Go's integers can take it.
 func (n *node) coerce(v any) (any, bool) {
 	switch v := v.(type) {
 	case []any:
@@ -91,6 +92,12 @@ func (n *node) coerce(v any) (any, bool) {
 	case map[string]any:
 		if len(v) == 0 && (n.types == typeArray || n.types == 0 && n.array && !n.object) {
 			return []any{}, true
+		}
+	case json.Number:
+		if n.types&typeInteger != 0 && strings.ContainsAny(string(v), ".eE") {
+			if f, ok := number(v); ok && f == math.Trunc(f) && math.Abs(f) < 1<<53 {
+				return json.Number(strconv.FormatInt(int64(f), 10)), true
+			}
 		}
 	}
 	return nil, false
