@@ -1,7 +1,9 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -74,6 +76,8 @@ type Ctx struct {
 	body     []byte
 	bodyRead bool
 	bodyErr  error
+	limits   *Limits
+	memo     memo // of variables
 }
 
 // Matched is what the router matched, as patterns.
@@ -131,7 +135,8 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 	clear(c.vars)
 	clear(c.values)
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
-		finder: f, baseLog: log, vars: c.vars, values: c.values}
+		finder: f, baseLog: log, vars: c.vars, values: c.values,
+		limits: c.limits, memo: c.memo.next()}
 }
 
 // InGlobalRules tells the Ctx that the global rules' chain runs now, and which
@@ -213,11 +218,15 @@ func (c *Ctx) SetValue(key, v any) {
 }
 
 // Body reads the whole request body, at most limit bytes (0: no limit), and
-// keeps it, so that it is still sent upstream. ErrBodyTooLarge when it is longer.
+// keeps it, so that it is still sent upstream. A longer body yields a
+// *BodyTooLargeError and stays as it is: it can still be read, or sent.
 func (c *Ctx) Body(limit int64) ([]byte, error) {
 	if !c.bodyRead {
-		c.body, c.bodyErr = readBody(c.Req, limit)
-		c.bodyRead = true
+		b, err := readBody(c.Req, limit)
+		if tooLarge := (*BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
+			return nil, err
+		}
+		c.body, c.bodyRead, c.bodyErr = b, true, err
 	}
 	if c.bodyErr == nil && limit > 0 && int64(len(c.body)) > limit {
 		return nil, &BodyTooLargeError{Size: int64(len(c.body)), Limit: limit}
@@ -229,6 +238,7 @@ func (c *Ctx) Body(limit int64) ([]byte, error) {
 func (c *Ctx) SetBody(b []byte) {
 	c.body, c.bodyRead, c.bodyErr = b, true, nil
 	c.Req.ContentLength = int64(len(b))
+	c.memo.body, c.memo.graphql = nil, nil
 }
 
 // BufferedBody returns the body if Body or SetBody put it in memory.
@@ -250,6 +260,7 @@ func readBody(r *wire.Request, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if limit > 0 && int64(len(b)) > limit {
+		r.Body = io.MultiReader(bytes.NewReader(b), r.Body)
 		return nil, &BodyTooLargeError{Size: int64(len(b)), Limit: limit}
 	}
 	return b, nil
