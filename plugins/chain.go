@@ -61,28 +61,28 @@ func (in *Instance) takesPart(c *Ctx) bool {
 // Chain runs the instances of one route (or of the global rules), phase by
 // phase, highest priority first: one flat list per phase. Immutable.
 type Chain struct {
-	rewrite, access, beforeProxy []step
-	rewriteInConsumer            []step
-	header                       []hook
-	body, delayed                []filter
-	log                          []logger
+	rewrite, access, beforeProxy []replyStep
+	rewriteInConsumer            []replyStep
+	header                       []headerStep
+	body, delayed                []bodyStep
+	log                          []logStep
 	names                        map[string]bool
 	instances                    []*Instance
 }
 
-type step struct {
+type replyStep struct {
 	in *Instance
 	do func(*Ctx) (*Reply, error)
 }
-type hook struct {
+type headerStep struct {
 	in *Instance
 	do func(*Ctx) error
 }
-type filter struct {
+type bodyStep struct {
 	in *Instance
 	do BodyFunc
 }
-type logger struct {
+type logStep struct {
 	in *Instance
 	do func(*Ctx)
 }
@@ -110,28 +110,28 @@ func (ch *Chain) place(in *Instance, added bool) {
 	if p.Rewrite != nil {
 		switch {
 		case !added:
-			ch.rewrite = append(ch.rewrite, step{in, p.Rewrite})
+			ch.rewrite = append(ch.rewrite, replyStep{in, p.Rewrite})
 		case !in.Spec.Auth:
-			ch.rewriteInConsumer = append(ch.rewriteInConsumer, step{in, p.Rewrite})
+			ch.rewriteInConsumer = append(ch.rewriteInConsumer, replyStep{in, p.Rewrite})
 		}
 	}
 	if p.Access != nil {
-		ch.access = append(ch.access, step{in, p.Access})
+		ch.access = append(ch.access, replyStep{in, p.Access})
 	}
 	if p.BeforeProxy != nil {
-		ch.beforeProxy = append(ch.beforeProxy, step{in, p.BeforeProxy})
+		ch.beforeProxy = append(ch.beforeProxy, replyStep{in, p.BeforeProxy})
 	}
 	if p.HeaderFilter != nil {
-		ch.header = append(ch.header, hook{in, p.HeaderFilter})
+		ch.header = append(ch.header, headerStep{in, p.HeaderFilter})
 	}
 	if p.BodyFilter != nil {
-		ch.body = append(ch.body, filter{in, p.BodyFilter})
+		ch.body = append(ch.body, bodyStep{in, p.BodyFilter})
 	}
 	if p.DelayedBody != nil {
-		ch.delayed = append(ch.delayed, filter{in, p.DelayedBody})
+		ch.delayed = append(ch.delayed, bodyStep{in, p.DelayedBody})
 	}
 	if p.Log != nil {
-		ch.log = append(ch.log, logger{in, p.Log})
+		ch.log = append(ch.log, logStep{in, p.Log})
 	}
 }
 
@@ -153,7 +153,7 @@ func (ch *Chain) Access(c *Ctx) (*Reply, error) { return ch.run(c, ch.access) }
 // BeforeProxy runs before each try at an upstream.
 func (ch *Chain) BeforeProxy(c *Ctx) (*Reply, error) { return ch.run(c, ch.beforeProxy) }
 
-func (ch *Chain) run(c *Ctx, steps []step) (*Reply, error) {
+func (ch *Chain) run(c *Ctx, steps []replyStep) (*Reply, error) {
 	for i := range steps {
 		s := &steps[i]
 		if c.skips(s.in) || !s.in.takesPart(c) {
@@ -207,7 +207,7 @@ func (ch *Chain) DelayedBody(c *Ctx, piece []byte, last bool) ([]byte, error) {
 	return runFilters(c, ch.delayed, piece, last)
 }
 
-func runFilters(c *Ctx, fs []filter, piece []byte, last bool) ([]byte, error) {
+func runFilters(c *Ctx, fs []bodyStep, piece []byte, last bool) ([]byte, error) {
 	var err error
 	for i := range fs {
 		f := &fs[i]

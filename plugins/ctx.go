@@ -197,6 +197,18 @@ func (c *Ctx) SetOriginal(name, value string) {
 	c.originals = append(c.originals, Param{name, value})
 }
 
+// bindOriginal reads what SetOriginal kept.
+func bindOriginal(name string) Getter {
+	return func(c *Ctx) (string, bool) {
+		for _, p := range c.originals {
+			if p.Name == name {
+				return p.Value, true
+			}
+		}
+		return "", false
+	}
+}
+
 // Value returns what a plugin kept on this request under key, like
 // context.Value; instances use a pointer of their own as key.
 func (c *Ctx) Value(key any) any {
