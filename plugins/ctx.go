@@ -73,6 +73,7 @@ type Ctx struct {
 	bodyErr  error
 	limits   *Limits
 	memo     memo // of variables
+	scratch  []byte // of Scratch
 }
 
 // Matched is what the router matched, as patterns.
@@ -122,7 +123,7 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 	clear(c.values)
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params,
 		finder: f, baseLog: log, vars: c.vars, values: c.values,
-		limits: c.limits, memo: c.memo.next()}
+		limits: c.limits, memo: c.memo.next(), scratch: c.scratch[:0]}
 }
 
 // Find returns the consumers of the version serving this request.
