@@ -72,7 +72,7 @@ type Ctx struct {
 	bodyRead bool
 	bodyErr  error
 	limits   *Limits
-	memo     memo // of variables
+	memo     memo   // of variables
 	scratch  []byte // of Scratch
 }
 
