@@ -61,7 +61,8 @@ func decode(c Change) (any, error) {
 	if doc, err = s.Apply(doc); err != nil {
 		return nil, fmt.Errorf("failed to check item data of [%s] err:%w", Path(c.Kind, c.ID), err)
 	}
-	filled, err := schema.Encode(doc)
+	const defaults = 256 // bytes that the defaults of most objects need at most
+	filled, err := schema.Append(make([]byte, 0, len(c.Value)+defaults), doc)
 	if err != nil {
 		return nil, err
 	}
