@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"sync"
 
@@ -182,7 +181,10 @@ func texts(v any) []string {
 
 // Encode is the inverse of Decode. Members are sorted by name, so that equal
 // documents have equal texts.
-func Encode(doc any) (json.RawMessage, error) { return appendValue(nil, doc) }
+func Encode(doc any) (json.RawMessage, error) { return Append(nil, doc) }
+
+// Append is Encode behind b.
+func Append(b []byte, doc any) ([]byte, error) { return appendValue(b, doc) }
 
 func appendValue(b []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
@@ -210,12 +212,7 @@ func appendValue(b []byte, v any) ([]byte, error) {
 		}
 		return append(b, ']'), nil
 	case map[string]any:
-		keys := make([]string, 0, len(v))
-		for k := range v {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
-		return appendMembers(b, keys, v)
+		return appendMembers(b, sorted(v), v)
 	case *object:
 		return appendMembers(b, v.keys, v.m)
 	default:

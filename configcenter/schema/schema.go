@@ -78,7 +78,7 @@ func (s *Schema) EncryptFields() []string { return s.encrypt }
 // judgement, but doc is afterwards as it was; it must not be read by others
 // meanwhile. The error's text is APISIX's.
 func (s *Schema) Validate(doc any) error {
-	var w walker
+	w := walker{borrow: true}
 	if c, ok := s.root.coerce(doc); ok {
 		doc = c
 	}

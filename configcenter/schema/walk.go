@@ -17,11 +17,12 @@ func (e *Error) Error() string { return e.text }
 // noMatch is the error of a trial whose text nobody will read.
 var noMatch = &Error{"no match"}
 
-// walker goes through one document. It remembers what it changed, so that a
-// choice that did not match leaves no defaults behind.
+// walker goes through one document. In a trial, and when all is to be taken
+// back in the end, it remembers what it changed.
 type walker struct {
-	undo  []change
-	quiet int // in a trial: errors need no text
+	undo   []change
+	borrow bool // the document is to be given back as it was
+	quiet  int  // in a trial: errors need no text
 }
 
 // change is what was at a member of an object or at a place of an array.
@@ -35,13 +36,17 @@ type change struct {
 }
 
 func (w *walker) set(m map[string]any, key string, v any) {
-	old, had := m[key]
-	w.undo = append(w.undo, change{m: m, key: key, had: had, old: old})
+	if w.borrow || w.quiet > 0 {
+		old, had := m[key]
+		w.undo = append(w.undo, change{m: m, key: key, had: had, old: old})
+	}
 	m[key] = v
 }
 
 func (w *walker) setItem(a []any, i int, v any) {
-	w.undo = append(w.undo, change{a: a, i: i, old: a[i]})
+	if w.borrow || w.quiet > 0 {
+		w.undo = append(w.undo, change{a: a, i: i, old: a[i]})
+	}
 	a[i] = v
 }
 
