@@ -6,10 +6,11 @@ import (
 	"strings"
 )
 
-// bucket is the entries of one text in their order of trial: those whose whole
-// path it is, and those that go on with a star or parameter.
+// bucket is the entries of one text in their order of trial. The first exact of
+// them have no more than the text.
 type bucket[T any] struct {
-	exact, open []*entry[T]
+	entries []*entry[T]
+	exact   int
 }
 
 // op puts an entry into the tables of one host, or takes it out.
@@ -77,7 +78,7 @@ func (o op[T]) compare(b op[T]) int {
 // apply does ops on a router that is still being made.
 func (r *Router[T]) apply(ops []op[T]) {
 	slices.SortFunc(ops, op[T].compare)
-	var hosts []edit[*hostTables[T]]
+	var hosts []edit[hostTables[T]]
 	for len(ops) > 0 {
 		var group []op[T]
 		group, ops = cut(ops, op[T].compareTable)
@@ -87,9 +88,9 @@ func (r *Router[T]) apply(ops []op[T]) {
 			continue
 		}
 		if k := len(hosts) - 1; k < 0 || hosts[k].key != lead.key {
-			hosts = append(hosts, edit[*hostTables[T]]{key: lead.key, val: r.hostTables(lead)})
+			hosts = append(hosts, edit[hostTables[T]]{key: lead.key, val: r.hostTables(lead)})
 		}
-		t := hosts[len(hosts)-1].val
+		t := &hosts[len(hosts)-1].val
 		if lead.host.wild {
 			t.wild = withOps(t.wild, group)
 		} else {
@@ -103,59 +104,51 @@ func (r *Router[T]) apply(ops []op[T]) {
 }
 
 // hostTables returns a copy of the tables of a host name, empty ones for a new name.
-func (r *Router[T]) hostTables(o op[T]) *hostTables[T] {
+func (r *Router[T]) hostTables(o op[T]) hostTables[T] {
 	if t, ok := r.hosts.get(o.key); ok {
-		c := *t
-		return &c
+		return t
 	}
-	return &hostTables[T]{name: o.host.name, wildName: "*" + o.host.name}
+	return hostTables[T]{name: o.host.name, wildName: "*" + o.host.name}
 }
 
 // withOps returns a table with ops done.
 func withOps[T any](t *table[T], ops []op[T]) *table[T] {
-	var edits []edit[*bucket[T]]
+	var edits []edit[bucket[T]]
 	for len(ops) > 0 {
 		var group []op[T]
 		group, ops = cut(ops, func(a, b op[T]) int { return strings.Compare(a.entry.text, b.entry.text) })
 		text := group[0].entry.text
-		var next bucket[T]
-		if old, ok := t.get(text); ok {
-			next = *old
-		}
-		next.exact = amend(next.exact, group, true)
-		next.open = amend(next.open, group, false)
-		edits = append(edits, edit[*bucket[T]]{key: text, val: &next, del: len(next.exact)+len(next.open) == 0})
+		old, _ := t.get(text)
+		next := old.with(group)
+		edits = append(edits, edit[bucket[T]]{key: text, val: next, del: len(next.entries) == 0})
 	}
 	return t.with(edits, true)
 }
 
-// amend returns a copy of list with those ops done that are for exact entries, or the others.
-func amend[T any](list []*entry[T], ops []op[T], exact bool) []*entry[T] {
-	n := 0
-	for i := range ops {
-		if ops[i].entry.exact == exact {
-			n++
-		}
-	}
-	if n == 0 {
-		return list
-	}
-	out := make([]*entry[T], 0, len(list)+n)
+// with returns the bucket with ops done.
+func (b bucket[T]) with(ops []op[T]) bucket[T] {
+	list := b.entries
+	next := bucket[T]{entries: make([]*entry[T], 0, len(list)+len(ops)), exact: b.exact}
 	for _, o := range ops {
-		if o.entry.exact != exact {
-			continue
-		}
 		i, found := slices.BinarySearchFunc(list, o.entry, (*entry[T]).compare)
-		out = append(out, list[:i]...)
+		next.entries = append(next.entries, list[:i]...)
 		list = list[i:]
+		step := 1
 		switch {
 		case !o.del:
-			out = append(out, o.entry)
+			next.entries = append(next.entries, o.entry)
 		case found:
 			list = list[1:]
+			step = -1
+		default:
+			continue
+		}
+		if o.entry.exact {
+			next.exact += step
 		}
 	}
-	return slices.Clip(append(out, list...))
+	next.entries = append(next.entries, list...)
+	return next
 }
 
 // cut splits off the leading ops that compare equal.

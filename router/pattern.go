@@ -90,6 +90,19 @@ func newPattern(path string) *pattern {
 	return p
 }
 
+// onlyRest says whether all the pattern asks for is that the path begins with
+// text, and returns the name of what follows it.
+func (p *pattern) onlyRest(text string) (name string, ok bool) {
+	if p == nil || len(p.stars) != 1 || len(p.blocks[1]) > 0 {
+		return "", false
+	}
+	b := p.blocks[0]
+	if len(b) > 1 || len(b) == 1 && b[0].text != text || len(b) == 0 && text != "" {
+		return "", false
+	}
+	return p.stars[0], true
+}
+
 // match says whether the whole of path matches, and appends the captures.
 func (p *pattern) match(path string, params []Param) ([]Param, bool) {
 	before := len(params)

@@ -70,12 +70,12 @@ type Param struct{ Name, Value string }
 type Router[T any] struct {
 	mode  Mode
 	ids   *node[*rule[T]]
-	hosts *node[*hostTables[T]] // by reversed name; empty unless HostURI
-	any   *table[T]             // HostURI: routes without host; else all
+	hosts *node[hostTables[T]] // by reversed name; empty unless HostURI
+	any   *table[T]            // HostURI: routes without host; else all
 }
 
 // table is the paths of one host.
-type table[T any] = node[*bucket[T]]
+type table[T any] = node[bucket[T]]
 
 // hostTables are the routes of one reversed host name: those of the very name,
 // and those of the wildcard that ends with it.
@@ -128,7 +128,7 @@ func (r *Router[T]) Len() int { return r.ids.size() }
 func (r *Router[T]) Match(in *Input) (to T, ok bool) {
 	in.Params, in.MatchedPath, in.MatchedHost = in.Params[:0], "", ""
 	if e := r.find(in); e != nil {
-		return e.rule.To, true
+		return e.to, true
 	}
 	return to, false
 }
@@ -147,7 +147,7 @@ func (r *Router[T]) find(in *Input) *entry[T] {
 func (r *Router[T]) findHost(in *Input, m methods) *entry[T] {
 	var space [64]byte
 	name := reversed(space[:0], in.Host)
-	var room [4]*slot[*hostTables[T]]
+	var room [4]*slot[hostTables[T]]
 	chain := r.hosts.find(unsafe.String(unsafe.SliceData(name), len(name)), room[:0])
 	for i := len(chain) - 1; i >= 0; i-- {
 		for s := chain[i]; s != nil; s = s.up {
@@ -169,16 +169,15 @@ func (r *Router[T]) findHost(in *Input, m methods) *entry[T] {
 // search tries the entries of a table: the exact ones, then the literal
 // beginnings of the path from the longest to the shortest.
 func search[T any](t *table[T], in *Input, m methods) *entry[T] {
-	var room [8]*slot[*bucket[T]]
+	var room [8]*slot[bucket[T]]
 	chain := t.find(in.Path, room[:0])
 	for i := len(chain) - 1; i >= 0; i-- {
 		for s := chain[i]; s != nil; s = s.up {
-			if len(s.key) == len(in.Path) {
-				if e := first(s.val.exact, in, m); e != nil {
-					return e
-				}
+			entries := s.val.entries
+			if len(s.key) < len(in.Path) {
+				entries = entries[s.val.exact:]
 			}
-			if e := first(s.val.open, in, m); e != nil {
+			if e := first(entries, in, m); e != nil {
 				return e
 			}
 		}

@@ -57,13 +57,16 @@ type host struct {
 
 // entry is one path of a route.
 type entry[T any] struct {
-	rule    *rule[T]
-	path    string   // as configured
 	text    string   // path up to where it is a pattern: the key in the tree
+	rest    string   // name under which all after text is captured; "" if nothing is, or pattern says it
 	pattern *pattern // nil: text says it all
-	nth     int32    // place in the route's paths
+	plain   bool     // no condition but the path
+	hosted  bool     // the rule's hosts are a condition, not a place in the tree
 	exact   bool
-	hosted  bool // the rule's hosts are a condition, not a place in the tree
+	nth     int32 // place in the route's paths
+	to      T
+	path    string // as configured
+	rule    *rule[T]
 }
 
 func newRule[T any](route *Route[T], mode Mode) (*rule[T], error) {
@@ -94,44 +97,52 @@ func newRule[T any](route *Route[T], mode Mode) (*rule[T], error) {
 		if path == "" {
 			return nil, errors.New("path is empty")
 		}
-		text, exact := splitPath(path, mode == URIWithParameter)
-		e := entry[T]{rule: r, path: path, text: text, exact: exact, nth: int32(i)}
-		if !exact {
-			e.pattern = newPattern(path)
-		}
-		e.hosted = mode != HostURI && len(r.hosts) > 0
-		r.entries[i] = e
+		r.entries[i] = r.entry(i, path, mode)
 	}
 	return r, nil
+}
+
+func (r *rule[T]) entry(nth int, path string, mode Mode) entry[T] {
+	text, exact := splitPath(path, mode == URIWithParameter)
+	e := entry[T]{rule: r, to: r.To, path: path, text: text, exact: exact, nth: int32(nth)}
+	if !exact {
+		e.pattern = newPattern(path)
+		if name, ok := e.pattern.onlyRest(text); ok {
+			e.rest, e.pattern = name, nil
+		}
+	}
+	e.hosted = mode != HostURI && len(r.hosts) > 0
+	e.plain = !e.hosted && r.methods == 0 && len(r.Addrs) == 0 && r.When == nil
+	return e
 }
 
 // admits says whether the request meets the conditions of the entry, whose text
 // is known to fit. On success the captures are in in.Params.
 func (e *entry[T]) admits(in *Input, m methods) bool {
-	r := e.rule
-	if r.methods != 0 && r.methods&m == 0 {
-		return false
-	}
-	if len(r.Addrs) > 0 && !contains(r.Addrs, in.Addr) {
-		return false
-	}
 	matched := ""
-	if e.hosted {
-		h := r.host(in)
-		if h == nil {
+	if !e.plain {
+		r := e.rule
+		if r.methods != 0 && r.methods&m == 0 || len(r.Addrs) > 0 && !contains(r.Addrs, in.Addr) {
 			return false
 		}
-		matched = h.show
+		if e.hosted {
+			h := r.host(in)
+			if h == nil {
+				return false
+			}
+			matched = h.show
+		}
+		if r.When != nil && !r.When(in) {
+			return false
+		}
 	}
-	if e.pattern != nil {
+	if e.rest != "" {
+		in.Params = append(in.Params, Param{e.rest, in.Path[len(e.text):]})
+	} else if e.pattern != nil {
 		var ok bool
 		if in.Params, ok = e.pattern.match(in.Path, in.Params); !ok {
 			return false
 		}
-	}
-	if r.When != nil && !r.When(in) {
-		in.Params = in.Params[:0]
-		return false
 	}
 	in.MatchedHost = matched
 	return true
@@ -161,13 +172,25 @@ func contains(nets []netip.Prefix, addr netip.Addr) bool {
 	return false
 }
 
-// compare is the order of trial within one bucket.
+// compare is the order of trial within one bucket. It tells any two entries apart.
 func (e *entry[T]) compare(o *entry[T]) int {
-	return cmp.Or(
-		cmp.Compare(o.rule.Priority, e.rule.Priority),
-		cmp.Compare(len(o.path), len(e.path)),
-		cmp.Compare(e.rule.Order, o.rule.Order),
-		strings.Compare(e.rule.ID, o.rule.ID),
-		cmp.Compare(e.nth, o.nth),
-	)
+	if e.exact != o.exact {
+		if e.exact {
+			return -1
+		}
+		return 1
+	}
+	if e.rule.Priority != o.rule.Priority {
+		return cmp.Compare(o.rule.Priority, e.rule.Priority)
+	}
+	if len(e.path) != len(o.path) {
+		return cmp.Compare(len(o.path), len(e.path))
+	}
+	if e.rule.Order != o.rule.Order {
+		return cmp.Compare(e.rule.Order, o.rule.Order)
+	}
+	if c := strings.Compare(e.rule.ID, o.rule.ID); c != 0 {
+		return c
+	}
+	return cmp.Compare(e.nth, o.nth)
 }

@@ -21,17 +21,17 @@ const scanSize = 8
 // the empty map.
 //
 // A node is either a shard (sorted slots, and a go-radix tree over them), or a
-// fork: all its keys begin with prefix, and go on in the kid of their next byte.
+// fork, whose keys go on in the kid of the byte after prefix.
 type node[V any] struct {
-	count int // keys in here and below
+	prefix string // what all keys begin with
+	labels string // fork: next bytes, ascending; empty in a shard
+	kids   []*node[V]
+	own    *slot[V] // fork: the key that is prefix itself; nil if there is none
 
 	slots []slot[V]
-	index *radix.Tree // values are *slot[V]; nil for few slots, or when not asked for
+	index *radix.Tree // *slot[V] by key without prefix; nil for few slots, or when not asked for
 
-	prefix string
-	own    *slot[V] // the key that is prefix itself; nil if there is none
-	labels string   // next bytes, ascending; not empty in a fork
-	kids   []*node[V]
+	count int // keys in here and below
 }
 
 // slot is one key. up is the slot of the longest other key of the same shard
@@ -53,23 +53,25 @@ type edit[V any] struct {
 // are reached: the last one and its ups are the longest, then the one before it
 // and its ups, and so on.
 func (n *node[V]) find(text string, chain []*slot[V]) []*slot[V] {
+	known := 0 // bytes of prefix that the forks above have compared
 	for n != nil {
-		if n.labels == "" {
-			if s := n.longest(text); s != nil {
-				chain = append(chain, s)
-			}
+		if !strings.HasPrefix(text[known:], n.prefix[known:]) {
 			return chain
 		}
-		if !strings.HasPrefix(text, n.prefix) {
+		known = len(n.prefix)
+		if n.labels == "" {
+			if s := n.longest(text, known); s != nil {
+				chain = append(chain, s)
+			}
 			return chain
 		}
 		if n.own != nil {
 			chain = append(chain, n.own)
 		}
-		if len(text) == len(n.prefix) {
+		if len(text) == known {
 			return chain
 		}
-		i := strings.IndexByte(n.labels, text[len(n.prefix)])
+		i := strings.IndexByte(n.labels, text[known])
 		if i < 0 {
 			return chain
 		}
@@ -78,16 +80,17 @@ func (n *node[V]) find(text string, chain []*slot[V]) []*slot[V] {
 	return chain
 }
 
-// longest returns the slot of the longest key of a shard that is a prefix of text.
-func (n *node[V]) longest(text string) *slot[V] {
+// longest returns the slot of the longest key of a shard that is a prefix of
+// text; the first known bytes are equal.
+func (n *node[V]) longest(text string, known int) *slot[V] {
 	if n.index != nil {
-		if _, v, ok := n.index.LongestPrefix(text); ok {
+		if _, v, ok := n.index.LongestPrefix(text[known:]); ok {
 			return v.(*slot[V])
 		}
 		return nil
 	}
 	for i := len(n.slots) - 1; i >= 0; i-- {
-		if strings.HasPrefix(text, n.slots[i].key) {
+		if strings.HasPrefix(text[known:], n.slots[i].key[known:]) {
 			return &n.slots[i]
 		}
 	}
@@ -251,8 +254,7 @@ func build[V any](slots []slot[V], indexed bool) *node[V] {
 	if len(slots) <= shardSize {
 		return newShard(slots, indexed)
 	}
-	f := &node[V]{count: len(slots)}
-	f.prefix = slots[0].key[:common(slots[0].key, slots[len(slots)-1].key)]
+	f := &node[V]{count: len(slots), prefix: shared(slots)}
 	if slots[0].key == f.prefix {
 		f.own = &slot[V]{key: slots[0].key, val: slots[0].val}
 		slots = slots[1:]
@@ -278,7 +280,7 @@ func build[V any](slots []slot[V], indexed bool) *node[V] {
 }
 
 func newShard[V any](slots []slot[V], indexed bool) *node[V] {
-	n := &node[V]{count: len(slots), slots: slots}
+	n := &node[V]{count: len(slots), slots: slots, prefix: shared(slots)}
 	if !indexed {
 		return n
 	}
@@ -294,10 +296,16 @@ func newShard[V any](slots []slot[V], indexed bool) *node[V] {
 	if len(slots) > scanSize {
 		n.index = radix.New()
 		for i := range slots {
-			n.index.Insert(slots[i].key, &slots[i])
+			n.index.Insert(slots[i].key[len(n.prefix):], &slots[i])
 		}
 	}
 	return n
+}
+
+// shared is what the keys of sorted slots have in common.
+func shared[V any](slots []slot[V]) string {
+	first, last := slots[0].key, slots[len(slots)-1].key
+	return first[:common(first, last)]
 }
 
 // common is the length of the common beginning of a and b.
