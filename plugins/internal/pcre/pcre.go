@@ -218,3 +218,29 @@ func (r *Regexp) replaceLinear(s string, with *Replacement, n int) string {
 	}
 	return string(append(b, s[last:]...))
 }
+
+// ReplaceFirst is Replace of the first match that also yields its captures; nil
+// captures mean that there was none.
+func (r *Regexp) ReplaceFirst(s string, with *Replacement) (out string, captured []string, err error) {
+	if r.linear == nil {
+		m, err := r.back.FindStringMatch(s)
+		if m == nil || err != nil {
+			return s, nil, err
+		}
+		if out, err = r.Replace(s, with, false); err != nil {
+			return s, nil, err
+		}
+		return out, captures(m), nil
+	}
+	m := r.linear.FindStringSubmatchIndex(s)
+	if m == nil {
+		return s, nil, nil
+	}
+	captured = make([]string, len(m)/2)
+	for i := range captured {
+		if m[2*i] >= 0 {
+			captured[i] = s[m[2*i]:m[2*i+1]]
+		}
+	}
+	return s[:m[0]] + with.Expand(captured) + s[m[1]:], captured, nil
+}

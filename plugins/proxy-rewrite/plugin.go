@@ -1,0 +1,179 @@
+// Package proxyrewrite changes the request that goes upstream: its path, query,
+// host, method and header.
+package proxyrewrite
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"sluice/plugins"
+	"sluice/plugins/internal/pcre"
+)
+
+//go:embed schema.json
+var schema string
+
+// Plugin is proxy-rewrite.
+var Plugin = plugins.Spec{
+	Name:     "proxy-rewrite",
+	Priority: 1008,
+	Version:  "0.1",
+	Schema:   schema,
+	New:      plugins.Build(build),
+}
+
+type config struct {
+	URI      string   `json:"uri"`
+	Method   string   `json:"method"`
+	RegexURI []string `json:"regex_uri"`
+	Host     string   `json:"host"`
+	Headers  headers  `json:"headers"`
+	Unsafe   bool     `json:"use_real_request_uri_unsafe"`
+}
+
+type rewriter struct {
+	host, method string
+	unsafe       bool
+	uri          *plugins.Template // nil: none configured
+	regex        []substitution    // used without uri
+	headers      *operations       // nil: none configured
+}
+
+type substitution struct {
+	match *pcre.Regexp
+	with  *pcre.Replacement
+	text  string // of match
+}
+
+func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
+	r := &rewriter{host: c.Host, method: c.Method, unsafe: c.Unsafe}
+	var err error
+	if r.regex, err = compile(c.RegexURI); err != nil {
+		return plugins.Phases{}, err
+	}
+	if c.URI != "" {
+		if r.uri, err = plugins.ParseTemplate(c.URI); err != nil {
+			return plugins.Phases{}, err
+		}
+	}
+	if r.headers, err = c.Headers.compile(); err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Rewrite: r.rewrite}, nil
+}
+
+func compile(pairs []string) ([]substitution, error) {
+	if len(pairs)%2 != 0 {
+		return nil, errors.New("The length of regex_uri should be an even number") //nolint:staticcheck // APISIX's text
+	}
+	var list []substitution
+	for i := 0; i < len(pairs); i += 2 {
+		re, err := pcre.Compile(pairs[i], "jo")
+		var with *pcre.Replacement
+		if err == nil {
+			with, err = pcre.ParseReplacement(pairs[i+1])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("invalid regex_uri(%s, %s): %w", pairs[i], pairs[i+1], err)
+		}
+		list = append(list, substitution{re, with, pairs[i]})
+	}
+	return list, nil
+}
+
+func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
+	if r.host != "" {
+		c.UpstreamHost = r.host
+	}
+	uri, captures, err := r.target(c)
+	if err != nil {
+		c.Log().Error("failed to rewrite the uri", "err", err)
+		return plugins.Exit(500, plugins.ErrorMsg{ErrorMsg: err.Error()}), nil
+	}
+	c.UpstreamURI = uri
+	if r.headers != nil {
+		r.headers.apply(c, captures)
+	}
+	if r.method != "" {
+		c.Req.Method = r.method
+	}
+	return nil, nil
+}
+
+// target is what to ask the upstream for, fit for a request line, and what the
+// matching expression captured.
+func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string, err error) {
+	if r.unsafe {
+		return r.rawTarget(c)
+	}
+	// A "?" that is part of the path must not begin a query: it counts as one
+	// only in what the configuration wrote.
+	split := false
+	uri = c.Path
+	switch {
+	case r.uri != nil:
+		split = true
+		uri, _ = r.uri.RenderEscaped(c, escapeQuestion)
+	case r.regex != nil:
+		split = !strings.Contains(uri, "?")
+		if uri, captures, err = r.substitute(uri); err != nil {
+			return "", nil, err
+		}
+	}
+	query := ""
+	at := -1
+	if split {
+		at = strings.IndexByte(uri, '?')
+	}
+	if at >= 0 {
+		uri, query = uri[:at], uri[at:]
+	}
+	b := appendPath(c.Scratch(), uri)
+	b = appendVisible(b, query)
+	if c.Query != "" {
+		if at >= 0 {
+			b = append(b, '&')
+		} else {
+			b = append(b, '?')
+		}
+		b = appendVisible(b, c.Query)
+	}
+	return c.Keep(b), captures, nil
+}
+
+// rawTarget is target over what the client wrote, escapes and all.
+func (r *rewriter) rawTarget(c *plugins.Ctx) (uri string, captures []string, err error) {
+	uri = c.Req.Target
+	switch {
+	case r.uri != nil:
+		_, query, has := strings.Cut(uri, "?")
+		uri, _ = r.uri.RenderEscaped(c, escapeQuestion)
+		if has && strings.Contains(uri, "?") {
+			uri += "&" + query
+		} else if has {
+			uri += "?" + query
+		}
+	case r.regex != nil:
+		if uri, captures, err = r.substitute(uri); err != nil {
+			return "", nil, err
+		}
+	}
+	return c.Keep(appendVisible(appendSlash(c.Scratch(), uri), uri)), captures, nil
+}
+
+// substitute applies the first pair that matches.
+func (r *rewriter) substitute(uri string) (out string, captures []string, err error) {
+	for i := range r.regex {
+		s := &r.regex[i]
+		out, captures, err = s.match.ReplaceFirst(uri, s.with)
+		if err != nil {
+			return "", nil, fmt.Errorf("failed to match the uri %s (%s)  : %w", uri, s.text, err)
+		}
+		if captures != nil {
+			return out, captures, nil
+		}
+	}
+	return uri, nil, nil
+}
