@@ -89,3 +89,15 @@ func parseNetwork(s string) (netip.Prefix, error) {
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
+
+// Networks reads a checked list of addresses and networks, as RealIPFrom is;
+// entries of another kind ("unix:") are left out.
+func Networks(list []string) []netip.Prefix {
+	var ps []netip.Prefix
+	for _, s := range list {
+		if p, err := parseNetwork(s); err == nil {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
