@@ -95,9 +95,9 @@ func toYAML(text []byte) ([]byte, error) {
 	return yaml.Marshal(&n)
 }
 
-// block drops the flow style that a node read from JSON has.
+// block drops the flow style and the quotes that a node read from JSON has.
 func block(n *yaml.Node) {
-	n.Style &^= yaml.FlowStyle
+	n.Style = 0
 	for _, c := range n.Content {
 		block(c)
 	}
