@@ -32,8 +32,14 @@ type Item struct {
 type Snapshot struct {
 	rev      int64
 	tables   map[resource.Kind]table
-	problems map[resource.Ref]Problem
+	problems map[resource.Ref]refused
 	changes  []resource.Ref
+}
+
+// refused is a problem with the text that caused it.
+type refused struct {
+	Problem
+	raw json.RawMessage
 }
 
 // table is all objects of one kind, and the revision at which it last changed.
@@ -111,13 +117,18 @@ func (s *Snapshot) Problems() []Problem {
 	if s == nil {
 		return nil
 	}
-	return slices.SortedFunc(maps.Values(s.problems), func(a, b Problem) int {
+	all := make([]Problem, 0, len(s.problems))
+	for _, r := range s.problems {
+		all = append(all, r.Problem)
+	}
+	slices.SortFunc(all, func(a, b Problem) int {
 		return strings.Compare(Path(a.Kind, a.ID), Path(b.Kind, b.ID))
 	})
+	return all
 }
 
 // Next is the version after batch b, and the objects of b that cannot be used.
-// An object of the same revision is taken over as it is, also from a full
+// An object of the same revision and text is taken over as it is, also from a full
 // batch, so that a lost connection rebuilds nothing. What cannot be decoded,
 // or what its kind's schema refuses, keeps its last good form.
 func (s *Snapshot) Next(b Batch) (*Snapshot, []Problem) {
@@ -140,7 +151,7 @@ type next struct {
 	batch    Batch
 	txns     map[resource.Kind]*iradix.Txn[*Item]
 	mods     map[resource.Kind]int64
-	problems map[resource.Ref]Problem // nil: those of before
+	problems map[resource.Ref]refused // nil: those of before
 	changes  []resource.Ref
 	found    []Problem
 }
@@ -192,7 +203,7 @@ func (n *next) take() {
 		case c.Value == nil:
 			n.delete(c)
 		case m.err != nil:
-			n.refuse(Problem{Ref: ref, Rev: c.Mod, Err: m.err})
+			n.refuse(refused{Problem: Problem{Ref: ref, Rev: c.Mod, Err: m.err}, raw: c.Value})
 		default:
 			n.put(c, m)
 		}
@@ -224,9 +235,9 @@ func (n *next) changed(c Change) {
 }
 
 // standing are the problems so far, as an own copy.
-func (n *next) standing() map[resource.Ref]Problem {
+func (n *next) standing() map[resource.Ref]refused {
 	if n.problems == nil {
-		n.problems = map[resource.Ref]Problem{}
+		n.problems = map[resource.Ref]refused{}
 		if n.before != nil {
 			maps.Copy(n.problems, n.before.problems)
 		}
@@ -234,9 +245,9 @@ func (n *next) standing() map[resource.Ref]Problem {
 	return n.problems
 }
 
-func (n *next) refuse(p Problem) {
-	n.standing()[p.Ref] = p
-	n.found = append(n.found, p)
+func (n *next) refuse(r refused) {
+	n.standing()[r.Ref] = r
+	n.found = append(n.found, r.Problem)
 }
 
 func (n *next) solved(ref resource.Ref) {
@@ -282,23 +293,24 @@ type made struct {
 	err   error
 }
 
-// makeItem decodes one change against the version before.
+// makeItem decodes one change against the version before. Not the revision
+// alone says that an object is known, but its text too: a store that was
+// restored from a backup gives old revisions to new texts.
 func makeItem(before *Snapshot, c Change) made {
 	if c.Value == nil {
 		return made{}
 	}
-	ref := resource.Ref{Kind: c.Kind, ID: c.ID}
-	if before != nil && c.Mod != 0 {
-		if p, bad := before.problems[ref]; bad && p.Rev == c.Mod {
-			return made{known: true}
-		}
+	bad, isBad := before.problem(c)
+	if isBad && bad.Rev == c.Mod && bytes.Equal(bad.raw, c.Value) {
+		return made{known: true}
 	}
 	old := before.Get(c.Kind, c.ID)
-	if old != nil && c.Mod != 0 && old.Mod == c.Mod && old.Create == c.Create && !before.isBad(ref) {
+	same := old != nil && bytes.Equal(old.Raw, c.Value)
+	if same && !isBad && old.Mod == c.Mod && old.Create == c.Create {
 		return made{known: true}
 	}
 	item := &Item{Kind: c.Kind, ID: c.ID, Key: Path(c.Kind, c.ID), Create: c.Create, Mod: c.Mod, Raw: c.Value}
-	if old != nil && bytes.Equal(old.Raw, c.Value) {
+	if same {
 		item.Value = old.Value
 		return made{item: item, same: true}
 	}
@@ -307,7 +319,10 @@ func makeItem(before *Snapshot, c Change) made {
 	return made{item: item, err: err}
 }
 
-func (s *Snapshot) isBad(ref resource.Ref) bool {
-	_, bad := s.problems[ref]
-	return bad
+func (s *Snapshot) problem(c Change) (refused, bool) {
+	if s == nil {
+		return refused{}, false
+	}
+	r, ok := s.problems[resource.Ref{Kind: c.Kind, ID: c.ID}]
+	return r, ok
 }
