@@ -41,7 +41,7 @@ var builtins = map[string]source{
 	"request_body":     {get: requestBody},
 	"request_id":       {app: func(c *Ctx, b []byte) ([]byte, bool) { return c.AppendID(b), true }},
 	"request_length":   {app: requestLength},
-	"request_time":     {app: func(c *Ctx, b []byte) ([]byte, bool) { return appendSeconds(b, time.Since(c.Start)), true }},
+	"request_time":     {app: func(c *Ctx, b []byte) ([]byte, bool) { return AppendSeconds(b, time.Since(c.Start)), true }},
 	"time_local":       {app: func(_ *Ctx, b []byte) ([]byte, bool) { return time.Now().AppendFormat(b, TimeLocal), true }},
 	"time_iso8601":     {app: func(_ *Ctx, b []byte) ([]byte, bool) { return time.Now().AppendFormat(b, TimeISO8601), true }},
 	"msec":             {app: msec},
@@ -283,8 +283,8 @@ func requestLength(c *Ctx, b []byte) ([]byte, bool) {
 	return strconv.AppendInt(b, n, 10), true
 }
 
-// appendSeconds writes d in seconds with three decimals.
-func appendSeconds(b []byte, d time.Duration) []byte {
+// AppendSeconds writes d in seconds with three decimals.
+func AppendSeconds(b []byte, d time.Duration) []byte {
 	ms := max(d.Milliseconds(), 0)
 	b = strconv.AppendInt(b, ms/1000, 10)
 	ms %= 1000
@@ -292,7 +292,7 @@ func appendSeconds(b []byte, d time.Duration) []byte {
 }
 
 func msec(_ *Ctx, b []byte) ([]byte, bool) {
-	return appendSeconds(b, time.Duration(time.Now().UnixMilli())*time.Millisecond), true
+	return AppendSeconds(b, time.Duration(time.Now().UnixMilli())*time.Millisecond), true
 }
 
 func realPort(c *Ctx) (string, bool) {

@@ -41,7 +41,7 @@ func times(of func(*Try) time.Duration) Appender {
 			}
 			t := &c.Tries[i]
 			if d := of(t); d > 0 || t.Header > 0 {
-				b = appendSeconds(b, d)
+				b = AppendSeconds(b, d)
 			} else {
 				b = append(b, '-')
 			}
