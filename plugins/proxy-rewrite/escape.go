@@ -43,19 +43,6 @@ func appendVisible(b []byte, s string) []byte {
 	return b
 }
 
-// appendValue writes the value of a header field with control characters
-// escaped, which could end it.
-func appendValue(b []byte, s string) []byte {
-	for i := range len(s) {
-		if x := s[i]; x < ' ' && x != '\t' || x == 0x7f {
-			b = appendEscape(b, x)
-		} else {
-			b = append(b, x)
-		}
-	}
-	return b
-}
-
 func appendEscape(b []byte, x byte) []byte {
 	return append(b, '%', hexDigits[x>>4], hexDigits[x&15])
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sluice/plugins"
+	"sluice/plugins/internal/headerop"
 	"sluice/plugins/internal/pcre"
 )
 
@@ -38,7 +39,7 @@ type rewriter struct {
 	unsafe       bool
 	uri          *plugins.Template // nil: none configured
 	regex        []substitution    // used without uri
-	headers      *operations       // nil: none configured
+	headers      headerop.Operations
 }
 
 type substitution struct {
@@ -58,7 +59,7 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 			return plugins.Phases{}, err
 		}
 	}
-	if r.headers, err = c.Headers.compile(); err != nil {
+	if err := c.Headers.compile(&r.headers); err != nil {
 		return plugins.Phases{}, err
 	}
 	return plugins.Phases{Rewrite: r.rewrite}, nil
@@ -93,9 +94,7 @@ func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		return plugins.Exit(500, plugins.ErrorMsg{ErrorMsg: err.Error()}), nil
 	}
 	c.UpstreamURI = uri
-	if r.headers != nil {
-		r.headers.apply(c, captures)
-	}
+	r.headers.Apply(c, &c.Req.Header, captures)
 	if r.method != "" {
 		c.Req.Method = r.method
 	}

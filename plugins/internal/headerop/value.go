@@ -1,4 +1,4 @@
-package proxyrewrite
+package headerop
 
 import (
 	"strings"
@@ -100,4 +100,17 @@ func clean(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// appendValue writes a value with the control characters escaped that could end it.
+func appendValue(b []byte, s string) []byte {
+	const digits = "0123456789ABCDEF"
+	for i := range len(s) {
+		if x := s[i]; x < ' ' && x != '\t' || x == 0x7f {
+			b = append(b, '%', digits[x>>4], digits[x&15])
+		} else {
+			b = append(b, x)
+		}
+	}
+	return b
 }
