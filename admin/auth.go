@@ -54,7 +54,7 @@ func (h *Handler) authorized(next serveFunc) serveFunc {
 
 // refuse returns why a request must not pass, or "".
 func (h *Handler) refuse(r *http.Request) string {
-	if !h.KeyRequired || h.keys == nil || len(h.Keys) == 0 && h.Keys == nil {
+	if !h.KeyRequired || len(h.keys) == 0 {
 		return ""
 	}
 	token, ok := tokenOf(r)
