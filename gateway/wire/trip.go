@@ -35,6 +35,8 @@ type trip struct {
 	err    error
 	check  bool // a kept connection: look before writing
 	reused bool
+	begun  bool  // the callback has run
+	sentAt int64 // nano when the request was on its way
 }
 
 // maxResponseHead is the largest response head taken from an upstream.
@@ -271,9 +273,18 @@ func peekReader(r *bytes.Reader) []byte {
 // exchange writes the request and reads the response head.
 func (u *upConn) exchange() error {
 	t := &u.trip
+	if u.parked() {
+		return u.exchangeParked()
+	}
 	if t.check && !u.fresh() {
 		return errStale
 	}
+	return u.slowly()
+}
+
+// slowly is exchange with ordinary calls.
+func (u *upConn) slowly() error {
+	t := &u.trip
 	if err := u.write(t.req); err != nil {
 		return err
 	}
