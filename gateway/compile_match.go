@@ -54,7 +54,7 @@ func vars(def *resource.Route) (func(*router.Input) bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
 	}
-	return func(in *router.Input) bool { return holds(in.Ctx.(*plugins.Ctx)) }, nil
+	return func(in *router.Input) bool { return holds.Eval(in.Ctx.(*plugins.Ctx)) }, nil
 }
 
 // parsePrefix reads an address or a network.

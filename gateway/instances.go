@@ -196,7 +196,7 @@ func filterFunc(rule json.RawMessage) (func(*plugins.Ctx) bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
 	}
-	return f, nil
+	return f.Eval, nil
 }
 
 // keep counts one more user of an instance in use.

@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"sluice/conf"
 	"sluice/gateway"
 	"sluice/gateway/accesslog"
+	"sluice/gateway/certs"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
@@ -25,20 +27,25 @@ type parts struct {
 	cfg *conf.Config
 	log *slog.Logger
 
-	registry plugins.Registry
-	catalog  *plugins.Catalog
-	shared   *plugins.Shared
-	center   *center // where configuration comes from and goes to
-	access   *accesslog.Log
-	gateway  *gateway.Gateway
-	server   *wire.Server
-	https    func(net.Listener) error
+	registry      plugins.Registry
+	catalog       *plugins.Catalog
+	streamCatalog *plugins.Catalog
+	shared        *plugins.Shared
+	center        *center // where configuration comes from and goes to
+	access        *accesslog.Log
+	gateway       *gateway.Gateway
+	server        *wire.Server
+	https         func(net.Listener) error
 
 	// closers undo what was opened, last first.
 	closers []func(context.Context) error
 }
 
 func (p *parts) onClose(f func(context.Context) error) { p.closers = append(p.closers, f) }
+
+func (p *parts) onCloseDo(f func()) {
+	p.onClose(func(context.Context) error { f(); return nil })
+}
 
 func (p *parts) close(ctx context.Context) error {
 	var errs []error
@@ -78,7 +85,12 @@ func (p *parts) openCatalog() error {
 	if len(missing) > 0 {
 		p.log.Warn("plugins are enabled that this version does not have, skipped", "plugins", missing)
 	}
+	if err != nil {
+		return err
+	}
 	p.catalog = c
+	// Stream plugins come with the stream proxy.
+	p.streamCatalog, _, err = plugins.NewCatalog(nil, nil)
 	return err
 }
 
@@ -95,13 +107,17 @@ func (p *parts) openAccessLog() error {
 	if err != nil {
 		return fmt.Errorf("nginx_config.http.access_log: %w", err)
 	}
-	p.onClose(func(context.Context) error { p.access.Close(); return nil })
+	p.onCloseDo(p.access.Close)
 	return nil
 }
 
 func (p *parts) openGateway() error {
 	a, n := &p.cfg.Apisix, &p.cfg.Nginx.HTTP
 	resolver, err := p.resolver()
+	if err != nil {
+		return err
+	}
+	probe, err := p.probe()
 	if err != nil {
 		return err
 	}
@@ -112,9 +128,11 @@ func (p *parts) openGateway() error {
 		Mode:    router.Mode(a.Router.HTTP),
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
-		Attr:                 func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
-		Secrets:              p.center.resolveSecrets,
-		AccessLog:            p.access,
+		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
+		Secrets:   p.center.resolveSecrets,
+		AccessLog: p.access,
+		TLS: certs.Options{Protocols: strings.Fields(a.SSL.Protocols), Ciphers: a.SSL.Ciphers,
+			Tickets: a.SSL.SessionTickets, FallbackSNI: a.SSL.FallbackSNI, NextProtos: nextProtos(a.EnableHTTP2)},
 		ServerHeader:         serverHeader(a.EnableServerTokens),
 		UpstreamStatusAlways: a.ShowUpstreamStatus,
 		RealIP:               gateway.RealIP{Header: n.RealIPHeader, From: prefixes(n.RealIPFrom), Recursive: bool(n.RealIPRecursive)},
@@ -125,11 +143,11 @@ func (p *parts) openGateway() error {
 		Keepalive: gateway.Keepalive{Idle: n.Upstream.Keepalive,
 			IdleTimeout: n.Upstream.KeepaliveTimeout, Requests: n.Upstream.KeepaliveRequests},
 		Resolver:      resolver,
-		Probe:         p.probe(),
+		Probe:         probe,
 		DisableHealth: a.DisableHealthcheck,
 		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),
 	})
-	p.onClose(func(context.Context) error { p.gateway.Close(); return nil })
+	p.onCloseDo(p.gateway.Close)
 	return nil
 }
 
@@ -143,6 +161,14 @@ func serverHeader(tokens bool) string {
 }
 
 const apisixVersion = "3.18.0"
+
+// nextProtos are the protocols offered by ALPN.
+func nextProtos(http2 bool) []string {
+	if http2 {
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
+}
 
 // prefixes reads real_ip_from. "unix:" has no meaning here.
 func prefixes(list []string) []netip.Prefix {

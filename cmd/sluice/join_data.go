@@ -44,10 +44,7 @@ func (p *parts) serveTLS(two *h2.Server) func(net.Listener) error {
 		MinVersion:             tls.VersionTLS12,
 		SessionTicketsDisabled: !p.cfg.Apisix.SSL.SessionTickets,
 		GetConfigForClient:     p.gateway.TLSConfig,
-		NextProtos:             []string{"http/1.1"},
-	}
-	if p.cfg.Apisix.EnableHTTP2 {
-		base.NextProtos = []string{"h2", "http/1.1"}
+		NextProtos:             nextProtos(p.cfg.Apisix.EnableHTTP2),
 	}
 	return func(l net.Listener) error {
 		for {
