@@ -44,14 +44,16 @@ type flight struct {
 // get returns what is known of a host, or finds it out. An answer that ran out
 // less than grace ago is returned at once while a new one is fetched.
 func (c *Client) get(ctx context.Context, host string, grace time.Duration) (answer, error) {
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return answer{addrs: []netip.Addr{ip}, until: time.Now().Add(staleFor)}, nil
+	if looksLiteral(host) {
+		if ip, err := netip.ParseAddr(host); err == nil {
+			return answer{addrs: []netip.Addr{ip}, until: c.now().Add(staleFor)}, nil
+		}
 	}
 	host = strings.ToLower(host)
 	if addrs := c.hosts[strings.TrimSuffix(host, ".")]; len(addrs) > 0 {
-		return answer{addrs: addrs, until: time.Now().Add(staleFor)}, nil
+		return answer{addrs: addrs, until: c.now().Add(staleFor)}, nil
 	}
-	now := time.Now()
+	now := c.now()
 	c.mu.RLock()
 	e := c.cache[host]
 	if e != nil {
@@ -71,6 +73,12 @@ func (c *Client) get(ctx context.Context, host string, grace time.Duration) (ans
 	case <-ctx.Done():
 		return answer{until: now.Add(brokenTTL)}, fmt.Errorf("dns %s: %w", host, context.Cause(ctx))
 	}
+}
+
+// looksLiteral spares domain names the attempt, and its error, to be parsed as
+// an address: no top-level domain ends in a digit.
+func looksLiteral(host string) bool {
+	return strings.IndexByte(host, ':') >= 0 || host != "" && host[len(host)-1] >= '0' && host[len(host)-1] <= '9'
 }
 
 // current is the entry's answer if there is no need to ask.
@@ -124,7 +132,7 @@ func (c *Client) fly(host string, e *entry, last uint16) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.conf.Timeout)
 	a, err := c.ask(ctx, host, last)
 	cancel()
-	now := time.Now()
+	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := e.flight

@@ -53,6 +53,7 @@ type Client struct {
 	ndots  int
 	hosts  map[string][]netip.Addr
 	types  []uint16 // 0: the type that worked last time
+	now    func() time.Time
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -80,7 +81,7 @@ func New(c Config) (*Client, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	cl := &Client{conf: c, ndots: 1, cache: map[string]*entry{}}
+	cl := &Client{conf: c, ndots: 1, now: time.Now, cache: map[string]*entry{}}
 	for _, name := range c.Order {
 		t, ok := typeOf[name]
 		if !ok {

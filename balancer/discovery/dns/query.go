@@ -46,7 +46,7 @@ func (c *Client) askName(ctx context.Context, name string, last uint16) (answer,
 	var (
 		broken error
 		asked  []uint16
-		until  = time.Now().Add(negativeTTL)
+		until  = c.now().Add(negativeTTL)
 	)
 	for _, t := range c.types {
 		if t == 0 {
@@ -95,7 +95,7 @@ func (c *Client) askType(ctx context.Context, name string, t uint16) (a answer, 
 			return a, true, nil
 		}
 		if m.Rcode == dns.RcodeNameError || name == from {
-			return answer{until: negative(m)}, m.Rcode != dns.RcodeNameError, nil
+			return answer{until: c.negative(m)}, m.Rcode != dns.RcodeNameError, nil
 		}
 		if t == dns.TypeCNAME { // known is where it points, not what is there
 			t = dns.TypeA
@@ -169,18 +169,18 @@ func (c *Client) expiry(ttl uint32) time.Time {
 	if c.conf.Valid > 0 {
 		d = c.conf.Valid
 	}
-	return time.Now().Add(d)
+	return c.now().Add(d)
 }
 
 // negative is until when a name's absence may be relied on.
-func negative(m *dns.Msg) time.Time {
+func (c *Client) negative(m *dns.Msg) time.Time {
 	d := negativeTTL
 	for _, rr := range m.Ns {
 		if soa, ok := rr.(*dns.SOA); ok {
 			d = min(d, time.Duration(min(soa.Minttl, soa.Hdr.Ttl))*time.Second)
 		}
 	}
-	return time.Now().Add(max(d, brokenTTL))
+	return c.now().Add(max(d, brokenTTL))
 }
 
 // exchange asks the servers in order, twice, until one gives an answer.
