@@ -74,7 +74,7 @@ func (p *parts) openEtcd() error {
 		p.onCloseDo(s.Stop)
 		hosts = []string{s.URL()}
 	}
-	tls, err := etcd.TLSFiles{Cert: e.TLS.Cert, Key: e.TLS.Key, Insecure: !e.TLS.Verify, ServerName: e.TLS.SNI}.Load()
+	tls, err := etcd.TLSFiles{Cert: e.TLS.Cert, Key: e.TLS.Key, NoVerify: !e.TLS.Verify, SNI: e.TLS.SNI}.Load()
 	if err != nil {
 		return fmt.Errorf("deployment.etcd.tls: %w", err)
 	}
