@@ -207,7 +207,7 @@ func (s *Set) place(ctx context.Context, f found, addrs map[string][]netip.Addr)
 		return
 	}
 	s.swap(f)
-	if s.up.newest == s && s.up.checker != nil {
+	if s.up.newest() == s && s.up.checker != nil {
 		s.check()
 	}
 }

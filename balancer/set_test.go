@@ -61,6 +61,74 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 }
 
+// Versions come and go, addresses change and servers fail while requests run.
+func TestEverythingAtOnce(t *testing.T) {
+	dns := &scripted{names: names{"a.test": "10.0.0.1 10.0.0.2"}}
+	r := NewRegistry(Options{Resolver: dns})
+	check := checks(t, `{"active":{},"passive":{"healthy":{"successes":1},"unhealthy":{"http_failures":1}}}`)
+	var work sync.WaitGroup
+	for g := range 4 {
+		work.Go(func() {
+			for i := range 150 {
+				kind := []string{"roundrobin", "chash", "least_conn", "ewma"}[(g+i)%4]
+				s, err := r.Open(Config{Key: fmt.Sprint(i % 3), Kind: kind, Port: 80, Checks: check, Nodes: resource.Nodes{
+					node("a.test", 0, 1), node("127.0.0.1", 1+i%7, 2), node("127.0.0.1", 10, 1),
+				}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := s.Ready(t.Context()); err != nil {
+					t.Error(err)
+				}
+				var tried []*Endpoint
+				for n := range 20 {
+					e := s.Pick(uint64(n)<<24, tried)
+					if e == nil {
+						tried = tried[:0]
+						continue
+					}
+					e.Begin()
+					e.Slot(func() any { return new(int) })
+					e.Done(Outcome{Final: true, Status: []int{200, 503}[n%2]})
+					tried = append(tried, e)
+				}
+				if i%10 == 0 {
+					dns.change(names{"a.test": fmt.Sprintf("10.0.%d.1", i)}, nil)
+				}
+				r.Health("1")
+				s.Close()
+			}
+		})
+	}
+	work.Wait()
+	r.Close()
+	if ups, states := r.Len(); ups+states != 0 {
+		t.Errorf("%d upstreams and %d states are left", ups, states)
+	}
+}
+
+func TestNewestSetDecidesAboutChecks(t *testing.T) {
+	r := NewRegistry(Options{})
+	defer r.Close()
+	conf := Config{Key: "u", Nodes: nodes2, Checks: checks(t, `{"active":{}}`)}
+	a := open(t, r, conf)
+	picks(a, 1)
+	conf.Checks = nil
+	b := open(t, r, conf)
+	if _, ok := r.Health("u"); ok {
+		t.Error("checked, although the newest set has no checks")
+	}
+	b.Close() // given up: the one before counts again
+	if _, ok := r.Health("u"); !ok {
+		t.Error("not checked")
+	}
+	a.Close()
+	if _, ok := r.Health("u"); ok {
+		t.Error("checked, although nobody is left")
+	}
+}
+
 type closer struct{ closed *int }
 
 func (c closer) Close() error { *c.closed++; return nil }

@@ -34,7 +34,8 @@ func (c *Client) Nodes(ctx context.Context, service string) (balancer.Found, err
 	for i, r := range a.srv {
 		t, err := c.get(ctx, r.Target, 0)
 		if err = t.need(r.Target, err); err != nil {
-			return balancer.Found{}, fmt.Errorf("failed to resolve SRV record %s: %w", r.Target, err)
+			// Not wrapped: that a target is missing does not say that the service is.
+			return balancer.Found{}, fmt.Errorf("failed to resolve SRV record %s: %s", r.Target, err)
 		}
 		targets[i] = t
 		split = lcm(split, len(t.addrs))
