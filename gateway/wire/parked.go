@@ -22,7 +22,7 @@ func (u *upConn) exchangeParked() error {
 		u.cb = u.ready
 	}
 	for {
-		u.armRead(from + wait)
+		u.armRead(from, wait)
 		if t.canceled() { // after arming, which may undo a kick
 			return errClientGone
 		}
