@@ -8,7 +8,7 @@ import (
 	"strconv"
 
 	"sluice/plugins"
-	"sluice/plugins/internal/pcre"
+	"sluice/router/expr"
 )
 
 //go:embed schema.json
@@ -94,7 +94,7 @@ func (s *sharing) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		c.SetValue(s, origin)
 	}
 	if c.Req.Method == "OPTIONS" {
-		return &plugins.Reply{Status: 200, Body: ""}, nil
+		return plugins.Exit(200, nil), nil
 	}
 	return nil, nil
 }
@@ -164,9 +164,9 @@ func newRule(list string, expressions []string) (rule, error) {
 		}
 		return newList(list), nil
 	}
-	rs := make([]*pcre.Regexp, len(expressions))
+	rs := make([]*expr.Regex, len(expressions))
 	for i, e := range expressions {
-		r, err := pcre.Compile(e, "")
+		r, err := expr.CompileRegex(e, "")
 		if err != nil {
 			return nil, err
 		}

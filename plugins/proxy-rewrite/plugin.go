@@ -10,7 +10,7 @@ import (
 
 	"sluice/plugins"
 	"sluice/plugins/internal/headerop"
-	"sluice/plugins/internal/pcre"
+	"sluice/router/expr"
 )
 
 //go:embed schema.json
@@ -38,14 +38,14 @@ type rewriter struct {
 	host, method string
 	unsafe       bool
 	uri          *plugins.Template // nil: none configured
+	fixed        string            // uri, when it has no variables
 	regex        []substitution    // used without uri
 	headers      headerop.Operations
 }
 
 type substitution struct {
-	match *pcre.Regexp
-	with  *pcre.Replacement
-	text  string // of match
+	match *expr.Regex
+	with  *expr.Template
 }
 
 func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
@@ -57,6 +57,9 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 	if c.URI != "" {
 		if r.uri, err = plugins.ParseTemplate(c.URI); err != nil {
 			return plugins.Phases{}, err
+		}
+		if !r.uri.HasVars() {
+			r.fixed = c.URI
 		}
 	}
 	if err := c.Headers.compile(&r.headers); err != nil {
@@ -71,15 +74,15 @@ func compile(pairs []string) ([]substitution, error) {
 	}
 	var list []substitution
 	for i := 0; i < len(pairs); i += 2 {
-		re, err := pcre.Compile(pairs[i], "jo")
-		var with *pcre.Replacement
+		re, err := expr.CompileRegex(pairs[i], "jo")
+		var with *expr.Template
 		if err == nil {
-			with, err = pcre.ParseReplacement(pairs[i+1])
+			with, err = re.Template(pairs[i+1])
 		}
 		if err != nil {
 			return nil, fmt.Errorf("invalid regex_uri(%s, %s): %w", pairs[i], pairs[i+1], err)
 		}
-		list = append(list, substitution{re, with, pairs[i]})
+		list = append(list, substitution{re, with})
 	}
 	return list, nil
 }
@@ -88,11 +91,7 @@ func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	if r.host != "" {
 		c.UpstreamHost = r.host
 	}
-	uri, captures, err := r.target(c)
-	if err != nil {
-		c.Log().Error("failed to rewrite the uri", "err", err)
-		return plugins.Exit(500, plugins.ErrorMsg{ErrorMsg: err.Error()}), nil
-	}
+	uri, captures := r.target(c)
 	c.UpstreamURI = uri
 	r.headers.Apply(c, &c.Req.Header, captures)
 	if r.method != "" {
@@ -103,7 +102,7 @@ func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 
 // target is what to ask the upstream for, fit for a request line, and what the
 // matching expression captured.
-func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string, err error) {
+func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string) {
 	if r.unsafe {
 		return r.rawTarget(c)
 	}
@@ -114,12 +113,10 @@ func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string, err er
 	switch {
 	case r.uri != nil:
 		split = true
-		uri, _ = r.uri.RenderEscaped(c, escapeQuestion)
+		uri = r.newURI(c)
 	case r.regex != nil:
 		split = !strings.Contains(uri, "?")
-		if uri, captures, err = r.substitute(uri); err != nil {
-			return "", nil, err
-		}
+		uri, captures = r.substitute(uri)
 	}
 	query := ""
 	at := -1
@@ -139,40 +136,59 @@ func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string, err er
 		}
 		b = appendVisible(b, c.Query)
 	}
-	return c.Keep(b), captures, nil
+	return c.Keep(b), captures
 }
 
 // rawTarget is target over what the client wrote, escapes and all.
-func (r *rewriter) rawTarget(c *plugins.Ctx) (uri string, captures []string, err error) {
+func (r *rewriter) rawTarget(c *plugins.Ctx) (uri string, captures []string) {
 	uri = c.Req.Target
 	switch {
 	case r.uri != nil:
 		_, query, has := strings.Cut(uri, "?")
-		uri, _ = r.uri.RenderEscaped(c, escapeQuestion)
+		uri = r.newURI(c)
 		if has && strings.Contains(uri, "?") {
 			uri += "&" + query
 		} else if has {
 			uri += "?" + query
 		}
 	case r.regex != nil:
-		if uri, captures, err = r.substitute(uri); err != nil {
-			return "", nil, err
-		}
+		uri, captures = r.substitute(uri)
 	}
-	return c.Keep(appendVisible(appendSlash(c.Scratch(), uri), uri)), captures, nil
+	return c.Keep(appendVisible(appendSlash(c.Scratch(), uri), uri)), captures
 }
 
-// substitute applies the first pair that matches.
-func (r *rewriter) substitute(uri string) (out string, captures []string, err error) {
+func (r *rewriter) newURI(c *plugins.Ctx) string {
+	if r.fixed != "" {
+		return r.fixed
+	}
+	uri, _ := r.uri.RenderEscaped(c, escapeQuestion)
+	return uri
+}
+
+// substitute applies the first pair that matches. The captures are made only
+// for header values that mention one.
+func (r *rewriter) substitute(uri string) (out string, captures []string) {
 	for i := range r.regex {
 		s := &r.regex[i]
-		out, captures, err = s.match.ReplaceFirst(uri, s.with)
-		if err != nil {
-			return "", nil, fmt.Errorf("failed to match the uri %s (%s)  : %w", uri, s.text, err)
+		out, ok := s.with.Replace(uri)
+		if !ok {
+			continue
 		}
-		if captures != nil {
-			return out, captures, nil
+		if r.headers.UseCaptures() {
+			captures = groups(uri, s.match.FindSubmatchIndex(uri))
+		}
+		return out, captures
+	}
+	return uri, nil
+}
+
+// groups cuts the captures at places out of s.
+func groups(s string, places []int) []string {
+	list := make([]string, len(places)/2)
+	for i := range list {
+		if places[2*i] >= 0 {
+			list[i] = s[places[2*i]:places[2*i+1]]
 		}
 	}
-	return uri, nil, nil
+	return list
 }

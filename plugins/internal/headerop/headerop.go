@@ -104,7 +104,11 @@ func (f Fields) names() []string {
 type Operations struct {
 	add, set []operation
 	remove   []string
+	captures bool // a value mentions one
 }
+
+// UseCaptures reports whether a value mentions a capture.
+func (o *Operations) UseCaptures() bool { return o.captures }
 
 type operation struct {
 	name   string
@@ -112,14 +116,14 @@ type operation struct {
 }
 
 // Add makes o add f's fields.
-func (o *Operations) Add(f Fields) error { return f.compile(&o.add) }
+func (o *Operations) Add(f Fields) error { return o.compile(f, &o.add) }
 
 // Set makes o replace f's fields; one whose value comes out empty is removed.
-func (o *Operations) Set(f Fields) error { return f.compile(&o.set) }
+func (o *Operations) Set(f Fields) error { return o.compile(f, &o.set) }
 
 // AddField makes o add one field.
 func (o *Operations) AddField(name, text string) error {
-	return Fields{name: {texts: []string{text}}}.compile(&o.add)
+	return o.compile(Fields{name: {texts: []string{text}}}, &o.add)
 }
 
 // Remove makes o remove fields.
@@ -131,7 +135,7 @@ func (o *Operations) Remove(names []string) {
 	}
 }
 
-func (f Fields) compile(to *[]operation) error {
+func (o *Operations) compile(f Fields, to *[]operation) error {
 	for _, name := range f.names() {
 		if !validName(name) {
 			return errors.New("invalid field character in header")
@@ -149,6 +153,7 @@ func (f Fields) compile(to *[]operation) error {
 				return err
 			}
 			op.values = append(op.values, v)
+			o.captures = o.captures || v.captures
 		}
 		*to = append(*to, op)
 	}

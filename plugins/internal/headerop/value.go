@@ -11,6 +11,8 @@ import (
 type value struct {
 	fixed string // the whole value, when parts is nil
 	parts []part
+	// captures says that some part is one.
+	captures bool
 }
 
 // part is a capture, or a template when tmpl is set.
@@ -45,6 +47,7 @@ func parseValue(text string) (*value, error) {
 			return nil, err
 		}
 		v.parts = append(v.parts, part{capture: n})
+		v.captures = true
 		i += width
 		start = i + 1
 	}
