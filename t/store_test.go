@@ -175,12 +175,12 @@ func (s *scenario) revision() (int64, error) {
 	if s.store != nil {
 		return s.store.revision()
 	}
-	return s.embeddedRevision()
+	return storeRevision(fmt.Sprintf("%s:%d", s.ip, storePort))
 }
 
-// embeddedRevision asks the gateway's own etcd.
-func (s *scenario) embeddedRevision() (int64, error) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{fmt.Sprintf("%s:%d", s.ip, storePort)}, DialTimeout: limit, Logger: zap.NewNop()})
+// storeRevision asks a gateway's own etcd.
+func storeRevision(addr string) (int64, error) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{addr}, DialTimeout: limit, Logger: zap.NewNop()})
 	if err != nil {
 		return 0, err
 	}
