@@ -151,6 +151,9 @@ func (s *scenario) expand(text string) string {
 		if u := s.upstreams[v[1:]]; u != nil {
 			return u.addr
 		}
+		if port, ok := portNames[v[1:]]; ok {
+			return strconv.Itoa(port)
+		}
 		if v == "$IP" {
 			return s.ip
 		}

@@ -3,9 +3,11 @@ package t
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,11 +26,31 @@ type gateway struct {
 	rev     func() int64 // of a stand-in; nil for the real one
 }
 
-// ports of a scenario's gateway, all on its own address.
-const (
-	httpPort, httpsPort, adminPort, controlPort = 9080, 9443, 9180, 9090
-	statusPort, metricsPort, tcpPort, udpPort   = 7085, 9091, 9100, 9200
+// Ports of the gateways, each on its scenario's own address. They are chosen
+// once: somebody on this machine may listen on the usual ones of all addresses.
+var (
+	httpPort, httpsPort, adminPort, controlPort = freePort(), freePort(), freePort(), freePort()
+	statusPort, metricsPort, tcpPort, udpPort   = freePort(), freePort(), freePort(), freePort()
+	storePort, relayPort, extraPort             = freePort(), freePort(), freePort()
 )
+
+// portNames are the variables of scripts that hold ports.
+var portNames = map[string]int{"HTTP_PORT": httpPort, "HTTPS_PORT": httpsPort, "ADMIN_PORT": adminPort, "CONTROL_PORT": controlPort,
+	"TCP_PORT": tcpPort, "UDP_PORT": udpPort, "STORE_PORT": storePort, "EXTRA_PORT": extraPort}
+
+// nextPort is below the range from which the kernel takes ports by itself.
+var nextPort = 12000 + os.Getpid()%1500*12
+
+func freePort() int {
+	for {
+		nextPort++
+		l, err := net.Listen("tcp", ":"+strconv.Itoa(nextPort))
+		if err == nil {
+			l.Close()
+			return nextPort
+		}
+	}
+}
 
 // settings is the configuration of a scenario's gateway before its config.yaml
 // is put over it.
@@ -49,7 +71,7 @@ func (s *scenario) settings() (map[string]any, error) {
 				"admin_key":    []any{m{"name": "admin", "key": adminKey, "role": "admin"}},
 			},
 		},
-		"sluice": m{"data_dir": filepath.Join(s.dir, "data"), "store_listen": s.ip + ":2379"},
+		"sluice": m{"data_dir": filepath.Join(s.dir, "data"), "store_listen": fmt.Sprintf("%s:%d", s.ip, storePort)},
 	}
 	text, err := os.ReadFile(filepath.Join(s.dir, "config.yaml"))
 	if errors.Is(err, os.ErrNotExist) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"io"
 	"net"
 	"net/http"
@@ -179,7 +180,7 @@ func TestStoreView(t *testing.T) {
 		t.Errorf("revision %d after deletion, want %d: %v", rev, del.Header.Revision, err)
 	}
 	through := func() error {
-		c, err := clientv3.New(clientv3.Config{Endpoints: []string{v.addr}, DialTimeout: time.Second})
+		c, err := clientv3.New(clientv3.Config{Endpoints: []string{v.addr}, DialTimeout: time.Second, Logger: zap.NewNop()})
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +47,17 @@ func TestScenarios(t *testing.T) {
 		}
 		t.Run(subject, func(t *testing.T) {
 			t.Parallel()
-			testscript.Run(t, params(files, (*scenario).launchReal))
+			bin, err := binary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := params(files, (*scenario).launchReal)
+			setup := p.Setup
+			p.Setup = func(env *testscript.Env) error {
+				env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
+				return setup(env)
+			}
+			testscript.Run(t, p)
 		})
 	}
 }
@@ -61,12 +72,10 @@ func params(files []string, launch func(*scenario) error) testscript.Params {
 			s := newScenario(env.WorkDir, launch)
 			env.Values[scenarioKey{}] = s
 			env.Defer(s.close)
-			bin, err := binary()
-			if err != nil {
-				return err
-			}
-			env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("IP", s.ip)
+			for name, port := range portNames {
+				env.Setenv(name, strconv.Itoa(port))
+			}
 			up, err := s.newUpstream("UPSTREAM", []string{"echo"})
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
 )
 
 // sharedStore is one etcd for all scenarios: starting one for each would cost
@@ -23,7 +24,7 @@ var sharedStore = sync.OnceValues(func() (*clientv3.Client, error) {
 		return nil, err
 	}
 	cfg := embed.NewConfig()
-	cfg.Dir, cfg.LogLevel, cfg.UnsafeNoFsync = filepath.Join(dir, "etcd"), "error", true
+	cfg.Dir, cfg.LogLevel, cfg.UnsafeNoFsync = filepath.Join(dir, "etcd"), "fatal", true
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	free, _ := url.Parse("http://127.0.0.1:0")
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{*free}, []url.URL{*free}
@@ -41,7 +42,7 @@ var sharedStore = sync.OnceValues(func() (*clientv3.Client, error) {
 	case <-time.After(limit):
 		return nil, errors.New("etcd does not start")
 	}
-	return clientv3.New(clientv3.Config{Endpoints: []string{e.Clients[0].Addr().String()}, DialTimeout: limit})
+	return clientv3.New(clientv3.Config{Endpoints: []string{e.Clients[0].Addr().String()}, DialTimeout: limit, Logger: zap.NewNop()})
 })
 
 // storeView is the shared store as one scenario sees it: through a relay that
@@ -67,7 +68,7 @@ func newStoreView(ip string) (*storeView, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	v := &storeView{prefix: "/" + ip, addr: ip + ":12379", target: c.Endpoints()[0], client: c, cancel: cancel, conns: map[net.Conn]bool{}}
+	v := &storeView{prefix: "/" + ip, addr: fmt.Sprintf("%s:%d", ip, relayPort), target: c.Endpoints()[0], client: c, cancel: cancel, conns: map[net.Conn]bool{}}
 	v.watch = c.Watch(clientv3.WithRequireLeader(ctx), v.prefix+"/", clientv3.WithPrefix(), clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
 	return v, v.open()
 }
@@ -174,12 +175,12 @@ func (s *scenario) revision() (int64, error) {
 	if s.store != nil {
 		return s.store.revision()
 	}
-	return s.embeddedRevision()
+	return storeRevision(fmt.Sprintf("%s:%d", s.ip, storePort))
 }
 
-// embeddedRevision asks the gateway's own etcd.
-func (s *scenario) embeddedRevision() (int64, error) {
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{s.ip + ":2379"}, DialTimeout: limit})
+// storeRevision asks a gateway's own etcd.
+func storeRevision(addr string) (int64, error) {
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{addr}, DialTimeout: limit, Logger: zap.NewNop()})
 	if err != nil {
 		return 0, err
 	}
