@@ -256,6 +256,19 @@ type Counters struct {
 	TimeoutFailure int `json:"timeout_failure"`
 }
 
+// AllHealth returns the state of every checker.
+func (r *Registry) AllHealth() []Health {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []Health
+	for _, u := range r.ups {
+		if u.checker != nil {
+			all = append(all, u.checker.snapshot())
+		}
+	}
+	return all
+}
+
 // Health returns the state of an upstream's checker; false: it has none (yet).
 func (r *Registry) Health(key string) (Health, bool) {
 	r.mu.Lock()

@@ -1,7 +1,9 @@
 package plugins
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -61,6 +63,11 @@ type Ctx struct {
 	RequestID  string   // set on first use by ID or by request-id
 	PluginsRun []string // names run, only in debug mode
 
+	routeChain *Chain    // the route's chain while the global rules run, else nil
+	running    *Instance // whose code is on the stack
+
+	originals []Param
+
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything
 	values   map[any]any
@@ -69,6 +76,9 @@ type Ctx struct {
 	body     []byte
 	bodyRead bool
 	bodyErr  error
+	limits   *Limits
+	memo     memo   // of variables
+	scratch  []byte // of Scratch
 }
 
 // Matched is what the router matched, as patterns.
@@ -95,8 +105,17 @@ type Consumer struct {
 	Def          *resource.Consumer
 	CredentialID string // "" when the consumer's own plugin part matched
 	Conf         any    // what Spec.NewConsumer made of the matching part
-	// ConfKey changes with the consumer's configuration: key of its chain.
-	ConfKey string
+	// Extra is what the consumer and its group bring to a route's chain; nil: nothing.
+	Extra *Extra
+}
+
+// Extra holds the plugin instances of a consumer merged with its group's. Its
+// address is the key under which routes keep the merged chains.
+type Extra struct {
+	Instances []*Instance
+	// MissingGroup says that the consumer's group does not exist: its requests
+	// are answered 503.
+	MissingGroup bool
 }
 
 // Finder looks consumers up in the version that serves a request.
@@ -112,12 +131,30 @@ type Finder interface {
 
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
-	h, tries, params := c.RespHeader, c.Tries[:0], c.Params[:0]
+	h, tries, params, originals := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0]
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
-	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params,
-		finder: f, baseLog: log, vars: c.vars, values: c.values}
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
+		finder: f, baseLog: log, vars: c.vars, values: c.values,
+		limits: c.limits, memo: c.memo.next(), scratch: c.scratch[:0]}
+}
+
+// InGlobalRules tells the Ctx that the global rules' chain runs now, and which
+// chain the route has: plugins that leave requests to the route when it has
+// them too (Spec.PreferRoute) are skipped. nil ends it.
+func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
+
+func (c *Ctx) skips(in *Instance) bool {
+	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name]
+}
+
+// Running is the name of the plugin whose code is on the stack, or "".
+func (c *Ctx) Running() string {
+	if c.running == nil {
+		return ""
+	}
+	return c.running.Spec.Name
 }
 
 // Find returns the consumers of the version serving this request.
@@ -155,6 +192,24 @@ func (c *Ctx) SetVar(name, value string) {
 	c.vars[name] = value
 }
 
+// SetOriginal keeps a client-sent forwarding field that the gateway replaced,
+// as the variable name (original_x_forwarded_for …).
+func (c *Ctx) SetOriginal(name, value string) {
+	c.originals = append(c.originals, Param{name, value})
+}
+
+// bindOriginal reads what SetOriginal kept.
+func bindOriginal(name string) Getter {
+	return func(c *Ctx) (string, bool) {
+		for _, p := range c.originals {
+			if p.Name == name {
+				return p.Value, true
+			}
+		}
+		return "", false
+	}
+}
+
 // Value returns what a plugin kept on this request under key, like
 // context.Value; instances use a pointer of their own as key.
 func (c *Ctx) Value(key any) any {
@@ -176,11 +231,15 @@ func (c *Ctx) SetValue(key, v any) {
 }
 
 // Body reads the whole request body, at most limit bytes (0: no limit), and
-// keeps it, so that it is still sent upstream. ErrBodyTooLarge when it is longer.
+// keeps it, so that it is still sent upstream. A longer body yields a
+// *BodyTooLargeError and stays as it is: it can still be read, or sent.
 func (c *Ctx) Body(limit int64) ([]byte, error) {
 	if !c.bodyRead {
-		c.body, c.bodyErr = readBody(c.Req, limit)
-		c.bodyRead = true
+		b, err := readBody(c.Req, limit)
+		if tooLarge := (*BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
+			return nil, err
+		}
+		c.body, c.bodyRead, c.bodyErr = b, true, err
 	}
 	if c.bodyErr == nil && limit > 0 && int64(len(c.body)) > limit {
 		return nil, &BodyTooLargeError{Size: int64(len(c.body)), Limit: limit}
@@ -192,6 +251,7 @@ func (c *Ctx) Body(limit int64) ([]byte, error) {
 func (c *Ctx) SetBody(b []byte) {
 	c.body, c.bodyRead, c.bodyErr = b, true, nil
 	c.Req.ContentLength = int64(len(b))
+	c.memo.body, c.memo.graphql = nil, nil
 }
 
 // BufferedBody returns the body if Body or SetBody put it in memory.
@@ -213,6 +273,7 @@ func readBody(r *wire.Request, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if limit > 0 && int64(len(b)) > limit {
+		r.Body = io.MultiReader(bytes.NewReader(b), r.Body)
 		return nil, &BodyTooLargeError{Size: int64(len(b)), Limit: limit}
 	}
 	return b, nil

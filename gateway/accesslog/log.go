@@ -1,0 +1,274 @@
+package accesslog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/plugins"
+)
+
+// Options of a log. Zero values stand for the defaults.
+type Options struct {
+	Path   string        // file to append to; created when missing
+	Buffer int           // bytes collected before they are written; 16384
+	Flush  time.Duration // nothing stays in the buffer for longer; 3 s
+	Queue  int           // full buffers that may wait for the disk; 64
+	Logger *slog.Logger  // is told when writing begins to fail; nil: nobody
+}
+
+// Log is an access log. A nil *Log is one that is switched off.
+//
+// One goroutine, started by Open and ended by Close, does all file work. The
+// request path only copies its line under a lock that is never held while
+// anything waits.
+type Log struct {
+	format *Format
+	opts   Options
+	lines  sync.Pool // *[]byte, to make lines in
+
+	mu      sync.Mutex
+	current []byte
+	count   uint64 // lines in current
+	closed  bool
+
+	full    chan batch
+	free    chan []byte
+	reopen  chan chan error
+	quit    chan struct{}
+	done    chan struct{}
+	dropped atomic.Uint64
+}
+
+// batch is a full buffer on its way to the disk.
+type batch struct {
+	text  []byte
+	lines uint64
+}
+
+// Open opens the file and starts the log.
+func Open(format *Format, o Options) (*Log, error) {
+	if o.Buffer <= 0 {
+		o.Buffer = 16384
+	}
+	if o.Flush <= 0 {
+		o.Flush = 3 * time.Second
+	}
+	if o.Queue <= 0 {
+		o.Queue = 64
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	file, err := open(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{
+		format: format, opts: o, current: make([]byte, 0, o.Buffer),
+		full: make(chan batch, o.Queue), free: make(chan []byte, o.Queue),
+		reopen: make(chan chan error), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	l.lines.New = func() any { b := make([]byte, 0, 1024); return &b }
+	go l.run(file)
+	return l, nil
+}
+
+// open appends to the file, and makes it and its folder when they are missing.
+func open(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("access log: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("access log: %w", err)
+	}
+	return f, nil
+}
+
+// maxKept bounds the line buffers that are kept: a rare huge line should not
+// hold its memory.
+const maxKept = 16 << 10
+
+// Write logs a finished request. It never waits for the disk.
+func (l *Log) Write(c *plugins.Ctx) {
+	if l == nil {
+		return
+	}
+	p := l.lines.Get().(*[]byte)
+	line := l.format.Append((*p)[:0], c, time.Now())
+	l.add(line)
+	if cap(line) <= maxKept {
+		*p = line
+	}
+	l.lines.Put(p)
+}
+
+func (l *Log) add(line []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		l.dropped.Add(1)
+		return
+	}
+	if len(l.current)+len(line) > l.opts.Buffer {
+		l.hand()
+	}
+	l.current = append(l.current, line...)
+	l.count++
+}
+
+// hand gives the current buffer to the writer, or drops its lines when the
+// writer is too far behind. The caller holds mu.
+func (l *Log) hand() {
+	if len(l.current) == 0 {
+		return
+	}
+	select {
+	case l.full <- batch{l.current, l.count}:
+		select {
+		case l.current = <-l.free:
+		default:
+			l.current = make([]byte, 0, l.opts.Buffer)
+		}
+	default:
+		l.dropped.Add(l.count)
+	}
+	l.current, l.count = l.current[:0], 0
+}
+
+// Dropped is the number of lines that were lost: the disk was too slow, or
+// refused them.
+func (l *Log) Dropped() uint64 {
+	if l == nil {
+		return 0
+	}
+	return l.dropped.Load()
+}
+
+// Reopen opens the file anew, for those who moved it away. When that fails the
+// log stays with the old file.
+func (l *Log) Reopen() error {
+	if l == nil {
+		return nil
+	}
+	answer := make(chan error, 1)
+	select {
+	case l.reopen <- answer:
+		return <-answer
+	case <-l.done:
+		return errors.New("access log: closed")
+	}
+}
+
+// Close writes what is left and closes the file. Lines after it are dropped.
+func (l *Log) Close() {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	first := !l.closed
+	l.closed = true
+	l.mu.Unlock()
+	if first {
+		close(l.quit)
+	}
+	<-l.done
+}
+
+// run owns the file.
+func (l *Log) run(file *os.File) {
+	w := writer{log: l, file: file}
+	defer close(l.done)
+	defer func() { _ = w.file.Close() }()
+	tick := time.NewTicker(l.opts.Flush)
+	defer tick.Stop()
+	for {
+		select {
+		case b := <-l.full:
+			w.write(b)
+		case <-tick.C:
+			w.rest()
+		case answer := <-l.reopen:
+			w.rest()
+			answer <- w.renew()
+		case <-l.quit:
+			w.rest()
+			return
+		}
+	}
+}
+
+// writer is the state of run.
+type writer struct {
+	log     *Log
+	file    *os.File
+	failing bool // the last write failed, and was reported
+}
+
+func (w *writer) write(b batch) {
+	_, err := w.file.Write(b.text)
+	if err != nil {
+		w.log.dropped.Add(b.lines)
+		if !w.failing {
+			w.log.opts.Logger.Error("access log: lines are lost", "err", err)
+		}
+	}
+	w.failing = err != nil
+	if cap(b.text) == w.log.opts.Buffer {
+		select {
+		case w.log.free <- b.text[:0]:
+		default:
+		}
+	}
+}
+
+// rest writes everything there is.
+func (w *writer) rest() {
+	for {
+		select {
+		case b := <-w.log.full:
+			w.write(b)
+			continue
+		default:
+		}
+		break
+	}
+	l := w.log
+	l.mu.Lock()
+	if len(l.current) == 0 {
+		l.mu.Unlock()
+		return
+	}
+	b := batch{l.current, l.count}
+	l.current, l.count = nil, 0
+	select {
+	case l.current = <-l.free:
+	default:
+		l.current = make([]byte, 0, l.opts.Buffer)
+	}
+	// Full buffers from in between are older than b.
+	older := len(l.full)
+	l.mu.Unlock()
+	for range older {
+		w.write(<-l.full)
+	}
+	if len(b.text) > 0 {
+		w.write(b)
+	}
+}
+
+func (w *writer) renew() error {
+	file, err := open(w.log.opts.Path)
+	if err != nil {
+		return err
+	}
+	err = w.file.Close()
+	w.file = file
+	return err
+}
