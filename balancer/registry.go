@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -256,7 +258,7 @@ type Counters struct {
 	TimeoutFailure int `json:"timeout_failure"`
 }
 
-// AllHealth returns the state of every checker.
+// AllHealth returns the state of every checker, sorted by name.
 func (r *Registry) AllHealth() []Health {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -266,6 +268,7 @@ func (r *Registry) AllHealth() []Health {
 			all = append(all, u.checker.snapshot())
 		}
 	}
+	slices.SortFunc(all, func(a, b Health) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 

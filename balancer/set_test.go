@@ -250,6 +250,36 @@ func TestNoNodes(t *testing.T) {
 	}
 }
 
+// A domain's IPv6 address has the place on the ring that it has in APISIX, whose
+// DNS client writes addresses out in full.
+func TestRingOfResolvedIPv6(t *testing.T) {
+	r := NewRegistry(Options{Resolver: names{"six.test": "fd00::1"}})
+	defer r.Close()
+	s := open(t, r, Config{Key: "u", Kind: "chash", Nodes: resource.Nodes{node("six.test", 80, 1)}})
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e := s.Endpoints()[0]
+	if e.Addr != "[fd00::1]:80" || e.ring != "[fd00:0:0:0:0:0:0:1]:80" {
+		t.Errorf("%s, on the ring %s", e.Addr, e.ring)
+	}
+}
+
+func TestAllHealth(t *testing.T) {
+	r := NewRegistry(Options{})
+	defer r.Close()
+	for _, key := range []string{"b", "a", "c"} {
+		picks(open(t, r, Config{Key: key, Nodes: nodes2, Checks: checks(t, `{"active":{}}`)}), 1)
+	}
+	got := ""
+	for _, h := range r.AllHealth() {
+		got += h.Name
+	}
+	if got != "abc" {
+		t.Error(got)
+	}
+}
+
 func TestNodeForms(t *testing.T) {
 	r := NewRegistry(Options{})
 	defer r.Close()
