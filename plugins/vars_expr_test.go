@@ -25,9 +25,9 @@ func TestExprValue(t *testing.T) {
 	c = request("POST", "/", "{ owner { name } repo { id } }")
 	for text, want := range map[string]bool{
 		`[["graphql_operation","==","query"],["graphql_root_fields","has","owner"]]`: true,
-		`[["graphql_root_fields","has","name"]]`:                                      false,
-		`[["graphql_name","==",""]]`:                                                  true,
-		`[["arg_x","==",null]]`:                                                       true,
+		`[["graphql_root_fields","has","name"]]`:                                     false,
+		`[["graphql_name","==",""]]`:                                                 true,
+		`[["arg_x","==",null]]`:                                                      true,
 	} {
 		p, err := expr.Compile(json.RawMessage(text), ExprValue)
 		if err != nil {
