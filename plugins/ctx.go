@@ -63,6 +63,11 @@ type Ctx struct {
 	RequestID  string   // set on first use by ID or by request-id
 	PluginsRun []string // names run, only in debug mode
 
+	routeChain *Chain    // the route's chain while the global rules run, else nil
+	running    *Instance // whose code is on the stack
+
+	originals []Param
+
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything
 	values   map[any]any
@@ -72,7 +77,8 @@ type Ctx struct {
 	bodyRead bool
 	bodyErr  error
 	limits   *Limits
-	memo     memo // of variables
+	memo     memo   // of variables
+	scratch  []byte // of Scratch
 }
 
 // Matched is what the router matched, as patterns.
@@ -99,8 +105,17 @@ type Consumer struct {
 	Def          *resource.Consumer
 	CredentialID string // "" when the consumer's own plugin part matched
 	Conf         any    // what Spec.NewConsumer made of the matching part
-	// ConfKey changes with the consumer's configuration: key of its chain.
-	ConfKey string
+	// Extra is what the consumer and its group bring to a route's chain; nil: nothing.
+	Extra *Extra
+}
+
+// Extra holds the plugin instances of a consumer merged with its group's. Its
+// address is the key under which routes keep the merged chains.
+type Extra struct {
+	Instances []*Instance
+	// MissingGroup says that the consumer's group does not exist: its requests
+	// are answered 503.
+	MissingGroup bool
 }
 
 // Finder looks consumers up in the version that serves a request.
@@ -116,13 +131,30 @@ type Finder interface {
 
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
-	h, tries, params := c.RespHeader, c.Tries[:0], c.Params[:0]
+	h, tries, params, originals := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0]
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
-	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params,
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
 		finder: f, baseLog: log, vars: c.vars, values: c.values,
-		limits: c.limits, memo: c.memo.next()}
+		limits: c.limits, memo: c.memo.next(), scratch: c.scratch[:0]}
+}
+
+// InGlobalRules tells the Ctx that the global rules' chain runs now, and which
+// chain the route has: plugins that leave requests to the route when it has
+// them too (Spec.PreferRoute) are skipped. nil ends it.
+func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
+
+func (c *Ctx) skips(in *Instance) bool {
+	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name]
+}
+
+// Running is the name of the plugin whose code is on the stack, or "".
+func (c *Ctx) Running() string {
+	if c.running == nil {
+		return ""
+	}
+	return c.running.Spec.Name
 }
 
 // Find returns the consumers of the version serving this request.
@@ -158,6 +190,24 @@ func (c *Ctx) SetVar(name, value string) {
 		c.vars = map[string]string{}
 	}
 	c.vars[name] = value
+}
+
+// SetOriginal keeps a client-sent forwarding field that the gateway replaced,
+// as the variable name (original_x_forwarded_for …).
+func (c *Ctx) SetOriginal(name, value string) {
+	c.originals = append(c.originals, Param{name, value})
+}
+
+// bindOriginal reads what SetOriginal kept.
+func bindOriginal(name string) Getter {
+	return func(c *Ctx) (string, bool) {
+		for _, p := range c.originals {
+			if p.Name == name {
+				return p.Value, true
+			}
+		}
+		return "", false
+	}
 }
 
 // Value returns what a plugin kept on this request under key, like

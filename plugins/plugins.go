@@ -47,6 +47,9 @@ type Spec struct {
 
 	// APIs are the routes that public-api makes reachable.
 	APIs []API
+	// NewAPIs makes those that depend on config.yaml or on shared state: env has
+	// Attr, Shared, Log and Now. Called once per process; nil for none.
+	NewAPIs func(env *Env) ([]API, error)
 }
 
 // Builder makes an instance.

@@ -2,11 +2,12 @@ package resource
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json"
 )
 
 // Nodes is a list of nodes. In JSON it is a list of objects, or a map from

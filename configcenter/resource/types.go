@@ -1,6 +1,9 @@
 package resource
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // Meta is what most kinds carry.
 type Meta struct {
@@ -17,15 +20,14 @@ type ID string
 
 // UnmarshalJSON accepts "x" and 17.
 func (id *ID) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] != '"' && string(b) != "null" {
-		var n json.Number
-		if err := json.Unmarshal(b, &n); err != nil {
-			return err
-		}
-		*id = ID(n)
+	switch {
+	case len(b) > 0 && b[0] == '"':
+		return json.Unmarshal(b, (*string)(id))
+	case len(b) > 0 && b[0] >= '0' && b[0] <= '9':
+		*id = ID(b)
 		return nil
 	}
-	return json.Unmarshal(b, (*string)(id))
+	return fmt.Errorf("id %s: must be a string or an integer", b)
 }
 
 // Timeout is in seconds.
@@ -248,6 +250,9 @@ type GraphQLCostDecoration struct {
 	MulArguments []string `json:"mul_arguments,omitempty"`
 	ServiceID    ID       `json:"service_id,omitempty"`
 }
+
+// EnabledPlugins is the /plugins key.
+type EnabledPlugins []EnabledPlugin
 
 // EnabledPlugin is one entry of the /plugins key.
 type EnabledPlugin struct {

@@ -14,17 +14,20 @@ type Handler interface {
 }
 
 // Exchange is one request and its answer on a client's connection. It is
-// reused for the connection's next request.
+// reused for later requests, of the same or another connection, and must not be copied.
 type Exchange struct {
 	Req Request
 	// Resp is scratch for the handler: the response of the upstream is read into it.
 	Resp Response
-	// Slot is the handler's own: it is kept between the exchanges of a connection.
+	// Slot is the handler's own: it is kept when the exchange is reused, so that
+	// what the handler needs per request is made once. It begins as nil.
 	Slot any
 	// Context ends when the client is gone or the server stops by force.
 	Context context.Context
 	// Sender writes the answer in the protocol of the connection.
 	Sender
+
+	conn *conn // whose buffers it may use; nil for other protocols
 }
 
 // BodyFilter sees each piece of a response body and returns what to send

@@ -94,6 +94,14 @@ func (h *Header) Reset() {
 	h.fields = h.fields[:0]
 }
 
+// fieldsOf is the fields of a header that may be nil.
+func (h *Header) fieldsOf() []Field {
+	if h == nil {
+		return nil
+	}
+	return h.fields
+}
+
 func (h *Header) index(name string) int {
 	for i := range h.fields {
 		if EqualFold(h.fields[i].Name, name) {

@@ -27,7 +27,9 @@ type Request struct {
 	Major int // HTTP version: 1, 2 or 3
 	Minor int // 0 or 1 when Major is 1
 
-	Header  Header // end-to-end fields only; hop-by-hop fields are gone already
+	// Header has the end-to-end fields; hop-by-hop fields are gone already.
+	// Content-Length is in it to be looked at only: the engine writes its own.
+	Header  Header
 	Trailer Header // filled when Body has been read to its end
 
 	// ContentLength is the length of the body, 0 for none, -1 when it is not
@@ -58,6 +60,14 @@ type Response struct {
 	// Body is nil for none. Close gives an upstream connection back to its pool
 	// (or closes it, when the body was not read to its end).
 	Body io.ReadCloser
+}
+
+// reset empties r and keeps its memory.
+func (r *Response) reset() {
+	h, tr := r.Header, r.Trailer
+	h.Reset()
+	tr.Reset()
+	*r = Response{Header: h, Trailer: tr}
 }
 
 // Side says whose fault an error is.

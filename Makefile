@@ -1,0 +1,43 @@
+# Sluice: "make" alone lists the targets.
+
+# Go needs a home for its caches; a bare CI job may have none.
+ifeq ($(strip $(HOME)),)
+export HOME := $(CURDIR)/.home
+endif
+# The checkout may belong to another user, which git refuses to look into.
+export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
+
+VERSION  := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
+FUZZTIME ?= 5s
+CONFIG   ?= conf/config.yaml
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint bench fuzz generate clean
+
+help:      ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build:     ## build bin/sluice
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sluice ./cmd/sluice
+
+run: build ## build and start a gateway (CONFIG=conf/config.yaml)
+	bin/sluice run -c $(CONFIG)
+
+test:      ## install what is missing, run every check (FUZZTIME=5s for each fuzz target)
+	go run ./t/suite -fuzztime $(FUZZTIME)
+
+lint:      ## gofmt, go vet, staticcheck, house rules
+	go run ./t/suite -only gofmt,vet,staticcheck
+	go test -count=1 -run TestHouse ./t
+
+bench: build ## compare with nginx and haproxy, write the README's table (BENCH="-rounds 5 -rows plain,plugins")
+	go run ./t/bench $(BENCH)
+
+fuzz:      ## run every fuzz target for FUZZTIME
+	go run ./t/suite -only fuzz -fuzztime $(FUZZTIME)
+
+generate:  ## write generated files anew
+	go generate ./...
+
+clean:     ## remove what was built; data and logs stay
+	rm -rf bin .home

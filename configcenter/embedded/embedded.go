@@ -1,0 +1,132 @@
+// Package embedded runs a real etcd in the process: one member, its data in a
+// directory, its client port on the loopback interface, so that one binary is
+// a whole gateway and etcd's own tools still work. It does not know what is
+// stored; the package etcd reads and writes it.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+)
+
+// Config says where etcd lives. Only Dir is required.
+type Config struct {
+	Dir    string // data directory, made if it does not exist
+	Listen string // client URL; http://127.0.0.1:2379 when empty; port 0 takes a free one
+
+	// Retention is how long old revisions are kept; 1 hour when 0.
+	Retention time.Duration
+	// QuotaBytes bounds the database; 2 GiB when 0. A full database refuses
+	// writes until it is compacted.
+	QuotaBytes int64
+	// MaxRequestBytes bounds one write; 10 MiB when 0.
+	MaxRequestBytes uint
+	// NoSync does without waiting for the disk: for tests, a crash loses data.
+	NoSync bool
+
+	Log *slog.Logger // gets warnings and errors; slog.Default when nil
+}
+
+// peerURL lets the system choose the port: there are no peers, but etcd
+// insists on listening for them.
+const peerURL = "http://127.0.0.1:0"
+
+// Server is a running etcd.
+type Server struct {
+	etcd *embed.Etcd
+	url  string
+}
+
+// Start starts etcd and returns when it takes writes, or when ctx ends. An
+// address in use and a directory in use are errors that name it.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	cfg, err := c.embed()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("etcd data directory: %w", err)
+	}
+	if err := checkUnlocked(c.Dir); err != nil {
+		return nil, err
+	}
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd at %s in %s: %w", cfg.ListenClientUrls[0].Host, c.Dir, err)
+	}
+	s := &Server{etcd: e, url: cfg.ListenClientUrls[0].Scheme + "://" + e.Clients[0].Addr().String()}
+	select {
+	case <-e.Server.ReadyNotify():
+		return s, nil
+	case err = <-e.Err():
+	case <-e.Server.StopNotify():
+		err = errors.New("stopped while starting")
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	e.Close()
+	return nil, fmt.Errorf("embedded etcd in %s: %w", c.Dir, err)
+}
+
+// URL is where clients connect to.
+func (s *Server) URL() string { return s.url }
+
+// Err receives the error that makes the server stop by itself.
+func (s *Server) Err() <-chan error { return s.etcd.Err() }
+
+// Stop writes out what is pending and returns when everything has ended.
+func (s *Server) Stop() { s.etcd.Close() }
+
+func (c *Config) embed() (*embed.Config, error) {
+	if c.Dir == "" {
+		return nil, errors.New("embedded etcd: no data directory given")
+	}
+	listen := c.Listen
+	if listen == "" {
+		listen = embed.DefaultListenClientURLs
+	}
+	client, err := url.Parse(listen)
+	if err != nil {
+		return nil, fmt.Errorf("embedded etcd: listen address %q: %w", listen, err)
+	}
+	if client.Scheme != "http" || client.Port() == "" {
+		return nil, fmt.Errorf("embedded etcd: listen address %q: must be http://host:port", listen)
+	}
+	peer, err := url.Parse(peerURL)
+	if err != nil {
+		return nil, err
+	}
+	log := c.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	cfg := embed.NewConfig()
+	cfg.Name = "sluice"
+	cfg.Dir = c.Dir
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.AutoCompactionMode = embed.CompactorModePeriodic
+	cfg.AutoCompactionRetention = orDefault(c.Retention, time.Hour).String()
+	cfg.QuotaBackendBytes = orDefault(c.QuotaBytes, 2<<30)
+	cfg.MaxRequestBytes = orDefault(c.MaxRequestBytes, 10<<20)
+	cfg.WatchProgressNotifyInterval = 30 * time.Second
+	cfg.UnsafeNoFsync = c.NoSync
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))
+	return cfg, nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

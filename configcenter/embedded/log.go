@@ -1,0 +1,52 @@
+package embedded
+
+import (
+	"context"
+	"log/slog"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// core hands etcd's warnings and errors to a slog logger; what is less urgent
+// is dropped.
+type core struct {
+	log    *slog.Logger
+	fields []zapcore.Field
+}
+
+// zapTo makes the logger that etcd writes to. etcd's Panic and Fatal end the
+// process as they would with its own logger.
+func zapTo(log *slog.Logger) *zap.Logger { return zap.New(core{log: log.With("part", "etcd")}) }
+
+func (c core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
+
+func (c core) With(f []zapcore.Field) zapcore.Core {
+	return core{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], f...)}
+}
+
+func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+func (c core) Write(e zapcore.Entry, f []zapcore.Field) error {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, field := range append(c.fields[:len(c.fields):len(c.fields)], f...) {
+		field.AddTo(enc)
+	}
+	attrs := make([]slog.Attr, 0, len(enc.Fields))
+	for k, v := range enc.Fields {
+		attrs = append(attrs, slog.Any(k, v))
+	}
+	level := slog.LevelWarn
+	if e.Level >= zapcore.ErrorLevel {
+		level = slog.LevelError
+	}
+	c.log.LogAttrs(context.Background(), level, e.Message, attrs...)
+	return nil
+}
+
+func (c core) Sync() error { return nil }

@@ -1,0 +1,328 @@
+package configcenter
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"sluice/configcenter/resource"
+)
+
+// Item is one object of a snapshot. It is never changed; versions in which the
+// object is the same share it.
+type Item struct {
+	Kind resource.Kind
+	ID   string
+	Key  string // Path(Kind, ID)
+	// Create and Mod are the revisions at which the key was made and last changed.
+	Create, Mod int64
+	Raw         json.RawMessage // as stored
+	// Value is the typed object with its defaults, as made by resource.Decode.
+	// It is the same pointer as before when only the revision changed.
+	Value any
+}
+
+// Snapshot is one version of everything. It is never changed after Next
+// returned it; a nil *Snapshot is the empty one.
+type Snapshot struct {
+	rev      int64
+	tables   map[resource.Kind]table
+	problems map[resource.Ref]refused
+	changes  []resource.Ref
+}
+
+// refused is a problem with the text that caused it.
+type refused struct {
+	Problem
+	raw json.RawMessage
+}
+
+// table is all objects of one kind, and the revision at which it last changed.
+type table struct {
+	tree *iradix.Tree[*Item]
+	mod  int64
+}
+
+// Get returns the object, or nil if there is none.
+func (s *Snapshot) Get(k resource.Kind, id string) *Item {
+	if s == nil || s.tables[k].tree == nil {
+		return nil
+	}
+	item, _ := s.tables[k].tree.Get([]byte(id))
+	return item
+}
+
+// All returns the objects of a kind in the order of their ids.
+func (s *Snapshot) All(k resource.Kind) iter.Seq[*Item] { return s.under(k, "") }
+
+// Below returns the objects of a kind whose id starts with prefix, in order:
+// a consumer's credentials are those below "bob/credentials/".
+func (s *Snapshot) Below(k resource.Kind, prefix string) iter.Seq[*Item] { return s.under(k, prefix) }
+
+func (s *Snapshot) under(k resource.Kind, prefix string) iter.Seq[*Item] {
+	return func(yield func(*Item) bool) {
+		if s == nil || s.tables[k].tree == nil {
+			return
+		}
+		it := s.tables[k].tree.Root().Iterator()
+		it.SeekPrefix([]byte(prefix))
+		for _, item, ok := it.Next(); ok && yield(item); _, item, ok = it.Next() {
+		}
+	}
+}
+
+// Len is the number of objects of a kind.
+func (s *Snapshot) Len(k resource.Kind) int {
+	if s == nil || s.tables[k].tree == nil {
+		return 0
+	}
+	return s.tables[k].tree.Len()
+}
+
+// Rev is the store's revision that this version shows.
+func (s *Snapshot) Rev() int64 {
+	if s == nil {
+		return 0
+	}
+	return s.rev
+}
+
+// ModRev is the revision at which an object of the kind was last made, changed
+// or deleted; 0 if there never was one.
+func (s *Snapshot) ModRev(k resource.Kind) int64 {
+	if s == nil {
+		return 0
+	}
+	return s.tables[k].mod
+}
+
+// Changes are the objects that differ from the version before, deleted ones
+// included, each once; the caller must not change the slice. An object whose
+// text is the same as before is not among them, whatever its revision.
+func (s *Snapshot) Changes() []resource.Ref {
+	if s == nil {
+		return nil
+	}
+	return s.changes
+}
+
+// Problems are the objects whose stored form cannot be used, ordered by kind
+// and id; if there is a last good form of one, Get returns that.
+func (s *Snapshot) Problems() []Problem {
+	if s == nil {
+		return nil
+	}
+	all := make([]Problem, 0, len(s.problems))
+	for _, r := range s.problems {
+		all = append(all, r.Problem)
+	}
+	slices.SortFunc(all, func(a, b Problem) int {
+		return strings.Compare(Path(a.Kind, a.ID), Path(b.Kind, b.ID))
+	})
+	return all
+}
+
+// Next is the version after batch b, and the objects of b that cannot be used.
+// An object of the same revision and text is taken over as it is, also from a full
+// batch, so that a lost connection rebuilds nothing. What cannot be decoded,
+// or what its kind's schema refuses, keeps its last good form.
+func (s *Snapshot) Next(b Batch) (*Snapshot, []Problem) {
+	n := next{
+		before: s,
+		batch:  b,
+		txns:   map[resource.Kind]*iradix.Txn[*Item]{},
+		mods:   map[resource.Kind]int64{},
+	}
+	if b.Full {
+		n.dropMissing()
+	}
+	n.take()
+	return n.finish(), n.found
+}
+
+// next is a version in the making.
+type next struct {
+	before   *Snapshot
+	batch    Batch
+	txns     map[resource.Kind]*iradix.Txn[*Item]
+	mods     map[resource.Kind]int64
+	problems map[resource.Ref]refused // nil: those of before
+	changes  []resource.Ref
+	found    []Problem
+}
+
+func (n *next) txn(k resource.Kind) *iradix.Txn[*Item] {
+	t := n.txns[k]
+	if t == nil {
+		tree := iradix.New[*Item]()
+		if n.before != nil && n.before.tables[k].tree != nil {
+			tree = n.before.tables[k].tree
+		}
+		t = tree.Txn()
+		n.txns[k] = t
+	}
+	return t
+}
+
+// dropMissing deletes what a full batch does not have.
+func (n *next) dropMissing() {
+	if n.before == nil {
+		return
+	}
+	there := make(map[resource.Ref]bool, len(n.batch.Changes))
+	for _, c := range n.batch.Changes {
+		there[resource.Ref{Kind: c.Kind, ID: c.ID}] = c.Value != nil
+	}
+	for _, info := range resource.Kinds {
+		for item := range n.before.All(info.Kind) {
+			if !there[resource.Ref{Kind: item.Kind, ID: item.ID}] {
+				n.delete(Change{Kind: item.Kind, ID: item.ID})
+			}
+		}
+	}
+	for ref := range n.before.problems {
+		if !there[ref] {
+			n.solved(ref)
+		}
+	}
+}
+
+// take brings the batch's objects in: decoded side by side, then one by one in
+// their order, so that the last change of an object wins.
+func (n *next) take() {
+	made := decodeAll(n.before, n.batch.Changes)
+	for i, c := range n.batch.Changes {
+		ref := resource.Ref{Kind: c.Kind, ID: c.ID}
+		switch m := made[i]; {
+		case m.known:
+		case c.Value == nil:
+			n.delete(c)
+		case m.err != nil:
+			n.refuse(refused{Problem: Problem{Ref: ref, Rev: c.Mod, Err: m.err}, raw: c.Value})
+		default:
+			n.put(c, m)
+		}
+	}
+}
+
+func (n *next) delete(c Change) {
+	n.solved(resource.Ref{Kind: c.Kind, ID: c.ID})
+	if _, had := n.txn(c.Kind).Delete([]byte(c.ID)); had {
+		n.changed(c)
+	}
+}
+
+func (n *next) put(c Change, m made) {
+	n.solved(resource.Ref{Kind: c.Kind, ID: c.ID})
+	n.txn(c.Kind).Insert([]byte(c.ID), m.item)
+	if !m.same {
+		n.changed(c)
+	}
+}
+
+func (n *next) changed(c Change) {
+	n.changes = append(n.changes, resource.Ref{Kind: c.Kind, ID: c.ID})
+	rev := c.Mod
+	if rev == 0 {
+		rev = n.batch.Rev
+	}
+	n.mods[c.Kind] = max(n.mods[c.Kind], rev)
+}
+
+// standing are the problems so far, as an own copy.
+func (n *next) standing() map[resource.Ref]refused {
+	if n.problems == nil {
+		n.problems = map[resource.Ref]refused{}
+		if n.before != nil {
+			maps.Copy(n.problems, n.before.problems)
+		}
+	}
+	return n.problems
+}
+
+func (n *next) refuse(r refused) {
+	n.standing()[r.Ref] = r
+	n.found = append(n.found, r.Problem)
+}
+
+func (n *next) solved(ref resource.Ref) {
+	if n.problems == nil && (n.before == nil || len(n.before.problems) == 0) {
+		return
+	}
+	delete(n.standing(), ref)
+}
+
+func (n *next) finish() *Snapshot {
+	s := &Snapshot{rev: n.batch.Rev, tables: map[resource.Kind]table{}, problems: n.problems}
+	if n.before != nil {
+		maps.Copy(s.tables, n.before.tables)
+		if n.problems == nil {
+			s.problems = n.before.problems
+		}
+	}
+	for k, t := range n.txns {
+		s.tables[k] = table{tree: t.CommitOnly(), mod: max(s.tables[k].mod, n.mods[k])}
+	}
+	s.changes = unique(n.changes)
+	return s
+}
+
+// unique drops repetitions, keeping the first of each.
+func unique(refs []resource.Ref) []resource.Ref {
+	if len(refs) < 2 {
+		return refs
+	}
+	seen := make(map[resource.Ref]bool, len(refs))
+	return slices.DeleteFunc(refs, func(r resource.Ref) bool {
+		had := seen[r]
+		seen[r] = true
+		return had
+	})
+}
+
+// made is what became of one change.
+type made struct {
+	known bool  // nothing to do: this revision is in the version before
+	same  bool  // new revision, same text as before
+	item  *Item // nil when deleted or when err is set
+	err   error
+}
+
+// makeItem decodes one change against the version before. Not the revision
+// alone says that an object is known, but its text too: a store that was
+// restored from a backup gives old revisions to new texts.
+func makeItem(before *Snapshot, c Change) made {
+	if c.Value == nil {
+		return made{}
+	}
+	bad, isBad := before.problem(c)
+	if isBad && bad.Rev == c.Mod && bytes.Equal(bad.raw, c.Value) {
+		return made{known: true}
+	}
+	old := before.Get(c.Kind, c.ID)
+	same := old != nil && bytes.Equal(old.Raw, c.Value)
+	if same && !isBad && old.Mod == c.Mod && old.Create == c.Create {
+		return made{known: true}
+	}
+	item := &Item{Kind: c.Kind, ID: c.ID, Key: Path(c.Kind, c.ID), Create: c.Create, Mod: c.Mod, Raw: c.Value}
+	if same {
+		item.Value = old.Value
+		return made{item: item, same: true}
+	}
+	var err error
+	item.Value, err = decode(c)
+	return made{item: item, err: err}
+}
+
+func (s *Snapshot) problem(c Change) (refused, bool) {
+	if s == nil {
+		return refused{}, false
+	}
+	r, ok := s.problems[resource.Ref{Kind: c.Kind, ID: c.ID}]
+	return r, ok
+}

@@ -1,0 +1,252 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Limits bound what a client may send. Zero values mean the defaults.
+type Limits struct {
+	HeaderBytes int // whole request head; 32 KiB
+	FieldLine   int // one field line; 8 KiB
+	RequestLine int // 8 KiB
+	Fields      int // number of fields; 256
+}
+
+// Timeouts bound how long a client may take. Zero values mean the defaults.
+type Timeouts struct {
+	Header time.Duration // from the first byte of a request to the end of its head; 60 s
+	Body   time.Duration // between two reads of a body; 60 s
+	Send   time.Duration // between two writes of a response; 60 s
+	Idle   time.Duration // a kept connection without a request; 60 s
+	Linger time.Duration // reading on after a response that came before the request's end; 5 s
+	// HalfClosed is how long a client that closed its sending side is still
+	// waited for: it may want its answer, or be gone; 5 s. A reset ends at once.
+	HalfClosed time.Duration
+}
+
+// The engines of a Server.
+const (
+	Parked = "parked" // one goroutine per connection, serving inside the poller's callback
+	Plain  = "plain"  // ordinary reads and writes
+)
+
+// Server accepts HTTP/1 connections and serves their requests. The fields must
+// not be changed after the first call of Serve.
+type Server struct {
+	Handler  Handler
+	Limits   Limits
+	Timeouts Timeouts
+	// Requests is how many requests one connection may make; 0: 1000, below 0: no limit.
+	Requests int
+	Engine   string // Parked (default) or Plain
+	// BadRequest makes the answer to a request that the engine refuses. x.Req
+	// holds what was understood of it. Nil: a short page.
+	BadRequest func(x *Exchange, status int) *Response
+	// OnError hears what ended a connection before its time.
+	OnError func(remote net.Addr, err *Error)
+	// H2C takes over connections that begin with the preface of HTTP/2; nil
+	// refuses them. It returns when the connection is done.
+	H2C func(net.Conn)
+
+	once      sync.Once
+	head      headLimits
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	empty     chan struct{} // closed when stopping and the last connection ended
+	quit      chan struct{} // ends the sweeper
+	stopping  atomic.Bool
+	date      dateCache
+	work      sync.Pool
+
+	accepted, handled, requests atomic.Int64
+	moved                       atomic.Int64 // to new goroutines since the last collection
+}
+
+// Stats counts connections as nginx's stub_status does.
+type Stats struct {
+	Accepted, Handled, Requests       int64 // since the start
+	Active, Reading, Writing, Waiting int64 // now
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (s *Server) setup() {
+	s.once.Do(func() {
+		l, t := &s.Limits, &s.Timeouts
+		orDefault(&l.HeaderBytes, 32<<10)
+		orDefault(&l.FieldLine, 8<<10)
+		orDefault(&l.RequestLine, 8<<10)
+		orDefault(&l.Fields, 256)
+		s.head = headLimits{first: l.RequestLine, line: l.FieldLine, total: l.HeaderBytes, fields: l.Fields}
+		orDefault(&t.Header, time.Minute)
+		orDefault(&t.Body, time.Minute)
+		orDefault(&t.Send, time.Minute)
+		orDefault(&t.Idle, time.Minute)
+		orDefault(&t.Linger, 5*time.Second)
+		orDefault(&t.HalfClosed, 5*time.Second)
+		orDefault(&s.Requests, 1000)
+		orDefault(&s.Engine, Parked)
+		s.listeners = map[net.Listener]struct{}{}
+		s.conns = map[*conn]struct{}{}
+		s.empty = make(chan struct{})
+		s.quit = make(chan struct{})
+		s.work.New = func() any { return newWork() }
+		s.date.set(time.Now())
+		go s.sweep(s.interval())
+	})
+}
+
+// Serve accepts connections on ln until it fails or the server is shut down,
+// which returns nil. It may be called for several listeners.
+func (s *Server) Serve(ln net.Listener) error {
+	s.setup()
+	s.mu.Lock()
+	if s.stopping.Load() {
+		s.mu.Unlock()
+		return ln.Close()
+	}
+	s.listeners[ln] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, ln)
+		s.mu.Unlock()
+	}()
+	wait := 5 * time.Millisecond
+	for {
+		nc, err := ln.Accept()
+		if err == nil {
+			wait = 5 * time.Millisecond
+			s.accepted.Add(1)
+			if c := s.open(nc); c != nil {
+				go c.run()
+			}
+			continue
+		}
+		if s.stopping.Load() {
+			return nil
+		}
+		if !passing(err) {
+			return err
+		}
+		select { // out of descriptors, perhaps: others will end
+		case <-time.After(wait):
+		case <-s.quit:
+			return nil
+		}
+		wait = min(2*wait, time.Second)
+	}
+}
+
+// passing reports whether Accept may work again soon.
+func passing(err error) bool {
+	var te interface{ Temporary() bool }
+	return errors.As(err, &te) && te.Temporary()
+}
+
+// ServeConn serves one connection that is established already (TLS after its
+// handshake) and returns when it is closed.
+func (s *Server) ServeConn(nc net.Conn) {
+	s.setup()
+	s.accepted.Add(1)
+	if c := s.open(nc); c != nil {
+		c.pinned = true
+		c.run()
+	}
+}
+
+// open takes a connection in, or closes it when the server is stopping.
+func (s *Server) open(nc net.Conn) *conn {
+	c := newConn(s, nc)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		nc.Close()
+		return nil
+	}
+	s.conns[c] = struct{}{}
+	s.handled.Add(1)
+	return c
+}
+
+// forget is the end of a connection.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.stopping.Load() && len(s.conns) == 0 {
+		s.closeEmpty()
+	}
+}
+
+func (s *Server) closeEmpty() {
+	select {
+	case <-s.empty:
+	default:
+		close(s.empty)
+	}
+}
+
+// Shutdown stops accepting, closes idle connections and waits for the requests
+// on the way. When ctx ends first, it breaks them off and returns ctx.Err().
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.setup()
+	s.mu.Lock()
+	first := !s.stopping.Swap(true)
+	for ln := range s.listeners {
+		ln.Close()
+	}
+	for c := range s.conns {
+		c.kick()
+	}
+	if len(s.conns) == 0 {
+		s.closeEmpty()
+	}
+	s.mu.Unlock()
+	if first {
+		defer close(s.quit)
+	}
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.abort()
+	}
+	s.mu.Unlock()
+	<-s.empty
+	return ctx.Err()
+}
+
+// Stats counts what is going on.
+func (s *Server) Stats() Stats {
+	s.setup()
+	st := Stats{Accepted: s.accepted.Load(), Handled: s.handled.Load(), Requests: s.requests.Load()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.Active = int64(len(s.conns))
+	for c := range s.conns {
+		switch c.phase.Load() {
+		case phaseIdle:
+			st.Waiting++
+		case phaseHead:
+			st.Reading++
+		default:
+			st.Writing++
+		}
+	}
+	return st
+}

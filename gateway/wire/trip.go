@@ -1,0 +1,502 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+)
+
+// trip is one request to an upstream and the head of its response.
+type trip struct {
+	x    *Exchange
+	out  *Outgoing
+	resp *Response
+	cc   *connContext // of an HTTP/1 client; nil for others
+
+	buf    []byte // request, then response
+	own    bool   // buf is this trip's, not the client connection's
+	req    []byte // of buf: what to write
+	more   []byte // body in memory that did not fit behind req
+	stream bool   // the body is sent by a goroutine
+	n      int    // bytes of the response in buf
+	end    int    // of them: its head
+	scan   headScan
+	f      framing
+	minor  int
+	up     *upload
+	start  int64
+	wrote  int64 // bytes written
+	sent   bool  // all that Do writes itself is written
+	err    error
+	check  bool // look before writing
+	reused bool
+	begun  bool  // the callback has run
+	sentAt int64 // nano when the request was on its way
+	headAt int64 // nano when the response head was there
+}
+
+// maxResponseHead is the largest response head taken from an upstream.
+const maxResponseHead = 64 << 10
+
+var responseLimits = headLimits{first: maxResponseHead, line: maxResponseHead, total: maxResponseHead, fields: 1000}
+
+// peekAfter is how long a connection must have been unused, in nanoseconds, to
+// be looked at before it is used again. What an upstream does wrong within that
+// time reaches us before or after the look by chance.
+const peekAfter = int64(time.Millisecond)
+
+// errStale means that a kept connection was closed, or spoke, while unused.
+var errStale = errors.New("kept connection was closed")
+
+// Do sends out to the upstream and reads the head of the answer into resp. An
+// interim answer is relayed with x.Inform. resp.Body reads the rest; closing it
+// gives the connection back. A kept connection that turns out closed before the
+// upstream answered is replaced at once where the request may be sent again.
+// The error is an *Error.
+//
+// out.Body, when it is the body of x.Req and wholly received, or a
+// *bytes.Reader, is not used up by a failed Do: Replayable tells.
+func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
+	if p.h2 != nil {
+		return p.h2.do(x, out, resp)
+	}
+	start := nano()
+	for u := p.take(start); u != nil; u = p.take(start) {
+		t, err := u.roundTrip(x, out, resp, start)
+		if err == nil {
+			return t, nil
+		}
+		if err.Retry != Yes && (err.Retry != OnReusedOnly || !again(out)) {
+			return t, err
+		}
+		if err.Err != errStale {
+			break
+		}
+	}
+	ctx := x.Context
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	u, err := p.dial(ctx, out.Connect)
+	if err != nil {
+		return Timing{Connect: time.Duration(nano() - start)}, err
+	}
+	connect := time.Duration(nano() - start)
+	t, e := u.roundTrip(x, out, resp, start)
+	t.Connect = connect
+	if e != nil {
+		return t, e
+	}
+	return t, nil
+}
+
+// again says whether a request that may have reached a server may be sent once more.
+func again(out *Outgoing) bool {
+	switch out.Method {
+	case "POST", "PATCH", "LOCK":
+		return false
+	}
+	return Replayable(out)
+}
+
+// Replayable reports whether the body of out is still there as a whole after a
+// Do that failed.
+func Replayable(out *Outgoing) bool {
+	switch b := out.Body.(type) {
+	case nil, noBody, *bytes.Reader:
+		return true
+	case *reqBody:
+		if b.eof.Load() {
+			return false
+		}
+		_, ok := b.whole()
+		return ok
+	}
+	return out.ContentLength == 0
+}
+
+// roundTrip runs one exchange. On failure the connection is closed.
+func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int64) (Timing, *Error) {
+	t := &u.trip
+	reused := u.served > 0
+	t.forget()
+	t.x, t.out, t.resp, t.reused, t.start = x, out, resp, reused, start
+	t.check = reused && start-u.idleSince > peekAfter
+	resp.reset()
+	u.served++
+	t.buffers()
+	t.build()
+	stop := u.watch()
+	err := u.exchange()
+	stop()
+	t.headAt = nano()
+	tm := Timing{Header: time.Duration(t.headAt - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
+	if err == nil {
+		err = u.accept() // an empty body gives the connection back: t is not ours then
+	}
+	if err != nil {
+		e := u.explain(err)
+		u.drop()
+		return tm, e
+	}
+	return tm, nil
+}
+
+// forget drops what an exchange left behind, and the references with it.
+func (t *trip) forget() { *t = trip{} }
+
+// buffers gets the memory for request and response.
+func (t *trip) buffers() {
+	if c := t.x.conn; c != nil && &c.w.x == t.x {
+		t.cc = &c.ctx
+		t.buf = c.w.up
+		return
+	}
+	t.own = true
+	t.buf = make([]byte, bufSize)
+}
+
+// watch has the connection kicked when the exchange's context ends.
+func (u *upConn) watch() (stop func()) {
+	if cc := u.trip.cc; cc != nil {
+		cc.up.Store(u)
+		return func() {}
+	}
+	ctx := u.trip.x.Context
+	if ctx == nil || ctx.Done() == nil {
+		return func() {}
+	}
+	cancel := context.AfterFunc(ctx, u.kick)
+	return func() { cancel() }
+}
+
+// canceled reports whether the client is gone.
+func (t *trip) canceled() bool {
+	if t.cc != nil {
+		return t.cc.over.Load()
+	}
+	return t.x.Context != nil && t.x.Context.Err() != nil
+}
+
+// build makes the bytes of the request in the buffer.
+func (t *trip) build() {
+	o := t.out
+	b := append(t.buf[:0], o.Method...)
+	b = append(b, ' ')
+	b = appendTarget(b, o.URI)
+	b = append(b, " HTTP/1.1\r\nHost: "...)
+	b = appendClean(b, o.Host)
+	b = append(b, '\r', '\n')
+	length, body := t.length()
+	for i := range o.Header.fieldsOf() {
+		f := &o.Header.fields[i]
+		switch hop(f.Name) {
+		case hopNone, hopTE:
+			if length >= 0 && len(f.Name) == 7 && EqualFold(f.Name, "Trailer") {
+				continue
+			}
+			b = appendField(b, f.Name, f.Value)
+		}
+	}
+	switch {
+	case o.Upgrade != "":
+		b = append(b, "Connection: upgrade\r\nUpgrade: "...)
+		b = appendClean(b, o.Upgrade)
+		b = append(b, '\r', '\n')
+	case length > 0 || length == 0 && bodyExpected(o):
+		b = append(b, "Content-Length: "...)
+		b = strconv.AppendInt(b, length, 10)
+		b = append(b, '\r', '\n')
+	case length < 0:
+		b = append(b, "Transfer-Encoding: chunked\r\n"...)
+	}
+	b = append(b, '\r', '\n')
+	if len(b)+len(body) <= max(cap(t.buf), bufSize) {
+		b = append(b, body...)
+	} else {
+		t.more = body
+	}
+	if cap(b) > cap(t.buf) {
+		t.buf = b[:cap(b)]
+	}
+	t.req = b
+}
+
+// bodyExpected says whether an empty body should be announced.
+func bodyExpected(o *Outgoing) bool {
+	switch o.Method {
+	case "POST", "PUT", "PATCH":
+		return true
+	}
+	return o.Body != nil && o.Header.fieldsOf() != nil && o.Header.Has("Content-Length")
+}
+
+// length finds how the body is sent: its length (-1: chunked), its bytes if
+// they are in memory, or else a stream.
+func (t *trip) length() (int64, []byte) {
+	o := t.out
+	switch b := o.Body.(type) {
+	case nil, noBody:
+		return 0, nil
+	case *bytes.Reader:
+		data := peekReader(b)
+		if len(data) > copySize {
+			t.stream = true
+			return int64(len(data)), nil
+		}
+		return int64(len(data)), data
+	case *reqBody:
+		if b.eof.Load() {
+			return 0, nil
+		}
+		if data, ok := b.whole(); ok && len(data) <= copySize {
+			return int64(len(data)), data
+		}
+	}
+	if o.ContentLength == 0 {
+		return 0, nil
+	}
+	t.stream = true
+	return o.ContentLength, nil
+}
+
+// catch takes the bytes of a bytes.Reader without copying them.
+type catch struct{ b []byte }
+
+func (c *catch) Write(p []byte) (int, error) {
+	c.b = p
+	return len(p), nil
+}
+
+// peekReader returns what r would read next, all of it, and leaves r as it is.
+func peekReader(r *bytes.Reader) []byte {
+	var c catch
+	n, _ := r.WriteTo(&c) // catch does not fail
+	_, _ = r.Seek(-n, io.SeekCurrent)
+	return c.b
+}
+
+// exchange writes the request and reads the response head.
+func (u *upConn) exchange() error {
+	t := &u.trip
+	if u.parked() {
+		return u.exchangeParked()
+	}
+	if t.check && !u.fresh() {
+		return errStale
+	}
+	return u.slowly()
+}
+
+// slowly is exchange with ordinary calls.
+func (u *upConn) slowly() error {
+	t := &u.trip
+	if err := u.write(t.req); err != nil {
+		return err
+	}
+	if err := u.write(t.more); err != nil {
+		return err
+	}
+	t.sent = true
+	if t.stream {
+		var err error
+		if t.up, err = u.startUpload(); err != nil {
+			return err
+		}
+	}
+	for t.end == 0 {
+		if t.n == len(t.buf) {
+			t.grow()
+		}
+		n, err := u.read(t.buf[t.n:])
+		t.n += n
+		if err != nil {
+			return err
+		}
+		if err := t.head(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *trip) grow() {
+	bigger := make([]byte, 2*len(t.buf))
+	copy(bigger, t.buf[:t.n])
+	t.buf = bigger
+}
+
+// head parses the response head once it is complete, and passes interim ones on.
+func (t *trip) head() error {
+	for {
+		end, v := t.scan.find(t.buf[:t.n], &responseLimits)
+		if v != nil {
+			return v
+		}
+		if end == 0 {
+			return nil
+		}
+		b := t.buf[:end]
+		if t.own {
+			b = bytes.Clone(b) // strings outlive the buffer
+		}
+		t.f = framing{}
+		if t.minor, v = t.resp.parse(b, &t.f); v != nil {
+			return v
+		}
+		if t.resp.Status >= 200 || t.resp.Status == 101 {
+			t.end = end
+			return nil
+		}
+		if t.resp.Status != 100 && t.x.Sender != nil {
+			if err := t.x.Inform(t.resp.Status, &t.resp.Header); err != nil {
+				return err
+			}
+		}
+		t.resp.reset()
+		t.n = copy(t.buf, t.buf[end:t.n])
+		t.scan = headScan{}
+	}
+}
+
+// read reads within the read time-out.
+func (u *upConn) read(p []byte) (int, error) {
+	t := &u.trip
+	from := nano()
+	wait := orMinute(t.out.Read)
+	for {
+		u.armRead(from, wait)
+		if t.canceled() { // after arming, which may undo a kick
+			return 0, errClientGone
+		}
+		n, err := u.nc.Read(p)
+		if n > 0 || err == nil {
+			return n, nil
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, err
+		}
+		u.readBy = 0
+		if t.up != nil {
+			if err := t.up.clientError(); err != nil {
+				return 0, err
+			}
+			from = max(from, t.up.progress.Load())
+		}
+		if nano()-from >= wait && (t.up == nil || t.up.over()) {
+			return 0, err
+		}
+		if t.up != nil && !t.up.over() {
+			from = nano()
+		}
+	}
+}
+
+var errClientGone = errors.New("client is gone")
+
+// write writes a part of the request.
+func (u *upConn) write(p []byte) error {
+	t := &u.trip
+	n, err := u.send(p, orMinute(t.out.Send))
+	t.wrote += int64(n)
+	return err
+}
+
+// send writes p within the time-out per step, in nanoseconds.
+func (u *upConn) send(p []byte, wait int64) (int, error) {
+	total := 0
+	for total < len(p) {
+		u.armWrite(nano(), wait)
+		n, err := u.nc.Write(p[total:min(len(p), total+copySize)])
+		total += n
+		if err != nil {
+			u.writeBy = 0
+			if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				return total, err
+			}
+		}
+	}
+	return total, nil
+}
+
+// drop closes the connection of a failed exchange.
+func (u *upConn) drop() {
+	if cc := u.trip.cc; cc != nil {
+		cc.up.Store(nil)
+	}
+	u.close()
+}
+
+// explain turns what went wrong into an *Error.
+func (u *upConn) explain(err error) *Error {
+	t := &u.trip
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	e = &Error{Side: Upstream, Kind: Closed}
+	var v *violation
+	switch {
+	case t.canceled():
+		e.Side, e.Kind = Client, Aborted
+	case err == errStale:
+		e.Retry = Yes
+		e.Err = errStale
+		return e
+	case errors.As(err, &v):
+		e.Kind = Malformed
+		if v.big {
+			e.Kind = TooLarge
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		e.Kind = Timeout
+	case t.wrote == 0 && t.up == nil:
+		e.Retry = Yes
+	case t.reused && t.n == 0 && t.up == nil:
+		e.Retry = OnReusedOnly
+	}
+	doing := "reading the response header from"
+	if !t.sent {
+		doing = "sending the request to"
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	e.Err = fmt.Errorf("%s %s: %w", doing, u.peer.opts.Addr, err)
+	return e
+}
+
+// appendTarget appends a request target, percent-encoding what would end it.
+func appendTarget(b []byte, s string) []byte {
+	if s == "" {
+		return append(b, '/')
+	}
+	if all(s, inTarget) {
+		return append(b, s...)
+	}
+	const hex = "0123456789ABCDEF"
+	for i := range len(s) {
+		c := s[i]
+		if classes[c]&inTarget != 0 {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return b
+}
+
+// appendClean appends a value without the characters that must not be in one.
+func appendClean(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c >= 0x20 && c != 0x7f {
+			b = append(b, c)
+		}
+	}
+	return b
+}

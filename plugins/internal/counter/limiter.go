@@ -1,0 +1,250 @@
+package counter
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/plugins"
+)
+
+// Headers are the names of the fields that show a quota.
+type Headers struct {
+	Limit     string `json:"limit_header"`
+	Remaining string `json:"remaining_header"`
+	Reset     string `json:"reset_header"`
+}
+
+// Limiter applies the quotas of one configuration. Immutable; safe for concurrent use.
+type Limiter struct {
+	Options
+	store  Store
+	prefix string
+	rules  []rule
+	// rejected are the answers that are always the same.
+	rejected, failed plugins.Reply
+}
+
+// rule is a compiled Rule, or the quota of the configuration itself.
+type rule struct {
+	count, window *Amount
+	key           keyFunc
+	headers       Headers
+}
+
+// keyFunc appends what is counted by; false when it has no value.
+type keyFunc func(c *plugins.Ctx, dst []byte) ([]byte, bool)
+
+// NewLimiter compiles o for the plugin of that name; h are the names of the
+// quota fields. release ends the use of the counters.
+func NewLimiter(o *Options, env *plugins.Env, plugin string, h Headers) (l *Limiter, release func(), err error) {
+	if err := o.check(); err != nil {
+		return nil, nil, err
+	}
+	l = &Limiter{Options: *o, prefix: o.prefix(env)}
+	if l.rules, err = o.compile(h); err != nil {
+		return nil, nil, err
+	}
+	l.rejected = *plugins.Reject(o.RejectedCode, o.RejectedMsg)
+	l.failed = *plugins.Reject(500, "failed to limit count")
+	leave, err := o.joinGroup(env, plugin)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, closeStore, err := o.open(env, plugin)
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	l.store = store
+	return l, func() { closeStore(); leave() }, nil
+}
+
+func (o *Options) open(env *plugins.Env, plugin string) (Store, func(), error) {
+	if o.Policy != "" && o.Policy != "local" {
+		return nil, nil, fmt.Errorf("policy %q: this build has no backend for it, use \"local\"", o.Policy)
+	}
+	s, release := Open(env, plugin)
+	return s, release, nil
+}
+
+func (o *Options) compile(h Headers) ([]rule, error) {
+	if o.Rules == nil {
+		key, err := newKey(o.Key, o.KeyType)
+		return []rule{{o.Count, o.TimeWindow, key, h}}, err
+	}
+	rules := make([]rule, len(o.Rules))
+	for i, r := range o.Rules {
+		key, err := newKey(r.Key, "var_combination")
+		if err != nil {
+			return nil, err
+		}
+		prefix := r.HeaderPrefix
+		if prefix == "" {
+			prefix = strconv.Itoa(i + 1)
+		}
+		rules[i] = rule{r.Count, r.TimeWindow, key, h.with(prefix)}
+	}
+	return rules, nil
+}
+
+// with puts a rule's prefix in: X-RateLimit-Limit becomes X-<prefix>-RateLimit-Limit.
+func (h Headers) with(prefix string) Headers {
+	put := func(name string) string {
+		return strings.Replace(name, "RateLimit-", prefix+"-RateLimit-", 1)
+	}
+	return Headers{put(h.Limit), put(h.Remaining), put(h.Reset)}
+}
+
+func newKey(text, kind string) (keyFunc, error) {
+	switch kind {
+	case "constant":
+		return func(_ *plugins.Ctx, dst []byte) ([]byte, bool) { return append(dst, text...), true }, nil
+	case "var_combination":
+		t, err := plugins.ParseTemplate(text)
+		if err != nil {
+			return nil, err
+		}
+		return func(c *plugins.Ctx, dst []byte) ([]byte, bool) {
+			b, n := t.Append(c, dst)
+			return b, n > 0
+		}, nil
+	}
+	return keyFunc(plugins.VariableAppender(text)), nil
+}
+
+// quota is a rule as it stands for one request.
+type quota struct {
+	*rule
+	key           []byte
+	limit, window int64
+}
+
+// Take uses up cost of every quota that applies. The reply is nil when all
+// hold. When a quota cannot be made out or counted, that is a failure of ours,
+// unless degradation is allowed.
+func (l *Limiter) Take(c *plugins.Ctx, cost int64) (*plugins.Reply, error) {
+	var fixed [4]quota
+	quotas, err := l.resolve(c, fixed[:0])
+	if err == nil && len(quotas) == 0 {
+		err = errNoRule
+	}
+	if err != nil {
+		c.Log().Error("failed to get rate limit rules", "err", err)
+		if l.AllowDegradation {
+			return nil, nil
+		}
+		return plugins.Exit(500, nil), nil
+	}
+	for i := range quotas {
+		if r := l.take(c, &quotas[i], cost); r != nil {
+			return r, nil
+		}
+	}
+	return nil, nil
+}
+
+var errNoRule = fmt.Errorf("no rule applies")
+
+func (l *Limiter) resolve(c *plugins.Ctx, quotas []quota) ([]quota, error) {
+	for i := range l.rules {
+		r := &l.rules[i]
+		start := len(l.prefix)
+		key, ok := r.key(c, append(c.Scratch(), l.prefix...))
+		if !ok {
+			if l.Rules != nil {
+				continue
+			}
+			key = c.Addr.Unmap().AppendTo(key[:start])
+		}
+		c.Keep(key)
+		limit, err := r.count.resolve(c)
+		if err != nil {
+			return nil, err
+		}
+		window, err := r.window.resolve(c)
+		if err != nil {
+			return nil, err
+		}
+		quotas = append(quotas, quota{r, key, limit, window})
+	}
+	return quotas, nil
+}
+
+// maxWindow is what a Duration holds.
+const maxWindow = int64(1<<63-1) / int64(time.Second) / 4
+
+func (l *Limiter) take(c *plugins.Ctx, q *quota, cost int64) *plugins.Reply {
+	s, err := l.store.Take(c, q.key, Quota{
+		Limit:   q.limit,
+		Window:  time.Duration(min(q.window, maxWindow)) * time.Second,
+		Sliding: l.WindowType == "sliding",
+	}, cost)
+	if err != nil {
+		c.Log().Error("failed to limit count", "err", err)
+		if l.AllowDegradation {
+			return nil
+		}
+		r := l.failed
+		return &r
+	}
+	if s.Rejected {
+		s.Left = 0
+	}
+	l.tell(c, q, s)
+	if !s.Rejected {
+		return nil
+	}
+	r := l.rejected
+	return &r
+}
+
+// tell puts where the client stands into the response and the variable
+// rate_limiting_info.
+func (l *Limiter) tell(c *plugins.Ctx, q *quota, s State) {
+	hundredths := int64(s.Reset / (10 * time.Millisecond))
+	if l.ShowQuota {
+		h := &c.RespHeader
+		h.Set(q.headers.Limit, c.Keep(strconv.AppendInt(c.Scratch(), q.limit, 10)))
+		h.Set(q.headers.Remaining, c.Keep(strconv.AppendInt(c.Scratch(), s.Left, 10)))
+		h.Set(q.headers.Reset, c.Keep(appendSeconds(c.Scratch(), hundredths)))
+	}
+	b := append(c.Scratch(), `{"rate_limiting_key":`...)
+	b = appendQuoted(b, q.key)
+	b = append(b, `,"rate_limiting_limit":`...)
+	b = strconv.AppendInt(b, q.limit, 10)
+	b = append(b, `,"rate_limiting_remaining":`...)
+	b = strconv.AppendInt(b, s.Left, 10)
+	b = append(b, `,"rate_limiting_reset":`...)
+	b = strconv.AppendInt(b, hundredths/100, 10)
+	c.SetVar("rate_limiting_info", c.Keep(append(b, '}')))
+}
+
+// appendSeconds writes hundredths of a second as seconds: 60, 59.9, 0.05.
+func appendSeconds(b []byte, hundredths int64) []byte {
+	b = strconv.AppendInt(b, hundredths/100, 10)
+	rest := hundredths % 100
+	if rest == 0 {
+		return b
+	}
+	b = append(b, '.', byte('0'+rest/10))
+	if rest%10 != 0 {
+		b = append(b, byte('0'+rest%10))
+	}
+	return b
+}
+
+// appendQuoted writes text as a JSON string.
+func appendQuoted(b, text []byte) []byte {
+	for _, x := range text {
+		if x < ' ' || x == '"' || x == '\\' || x >= 0x7f {
+			quoted, _ := json.Marshal(string(text)) // a string always encodes
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, text...)
+	return append(b, '"')
+}

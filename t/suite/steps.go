@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// needed are the programs that tests start, and the Debian packages that have them.
+var needed = []struct{ program, pkg, why string }{
+	{"git", "git", "finding out whether generated files are clean"},
+	{"gcc", "gcc", "the race detector"},
+	{"curl", "curl", "the README's tour"},
+	{"etcdctl", "etcd-client", "the README's tour"},
+}
+
+// tools installs what is missing when it may, and says what to do when not.
+func (s *suite) tools() counts {
+	var packages []string
+	for _, n := range needed {
+		if _, err := exec.LookPath(n.program); err == nil {
+			continue
+		}
+		fmt.Printf("missing: %s, for %s\n", n.program, n.why)
+		packages = append(packages, n.pkg)
+	}
+	if slices.Contains(packages, "gcc") {
+		packages = append(packages, "libc6-dev")
+	}
+	if len(packages) == 0 {
+		return counts{passed: 1}
+	}
+	install := "apt-get install -y --no-install-recommends " + strings.Join(packages, " ")
+	if os.Getuid() != 0 {
+		fmt.Printf("only root may install packages; run this, then make test again:\n  sudo %s\n", install)
+		return counts{failed: 1}
+	}
+	os.Setenv("DEBIAN_FRONTEND", "noninteractive")
+	if out, err := command("sh", "-c", "apt-get update -q && "+install); err != nil {
+		fmt.Printf("%s\n%s\n%v\n", install, out, err)
+		return counts{failed: 1}
+	}
+	return counts{passed: 1}
+}
+
+// command runs a program without input and returns what it printed.
+func command(name string, args ...string) ([]byte, error) {
+	return exec.Command(name, args...).CombinedOutput()
+}
+
+// check runs a program that must succeed and print nothing.
+func check(name string, args ...string) counts {
+	out, err := command(name, args...)
+	if len(bytes.TrimSpace(out)) == 0 && err == nil {
+		return counts{passed: 1}
+	}
+	fmt.Printf("%s %s\n%s\n", name, strings.Join(args, " "), out)
+	if err != nil {
+		fmt.Println(err)
+	}
+	return counts{failed: 1}
+}
+
+func (s *suite) gofmt() counts {
+	var args []string
+	walk(func(path string) { args = append(args, path) })
+	return check("gofmt", append([]string{"-l"}, args...)...)
+}
+
+// walk calls f for every Go file of the repository.
+func walk(f func(path string)) {
+	filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case !d.IsDir() && strings.HasSuffix(path, ".go"):
+			f(path)
+		}
+		return nil
+	})
+}
+
+func (s *suite) vet() counts { return check("go", "vet", "./...") }
+
+// staticcheck's choice of checks is in staticcheck.conf.
+func (s *suite) staticcheck() counts { return check("go", "tool", "staticcheck", "./...") }
+
+// unit runs all tests but those of t, which start the real binary.
+func (s *suite) unit() counts {
+	out, err := command("go", "list", "./...")
+	if err != nil {
+		fmt.Printf("%s\n%v\n", out, err)
+		return counts{failed: 1}
+	}
+	var pkgs []string
+	for _, p := range strings.Fields(string(out)) {
+		if p != "sluice/t" && !strings.HasPrefix(p, "sluice/t/") {
+			pkgs = append(pkgs, p)
+		}
+	}
+	return gotest(append([]string{"-race", "-shuffle=on"}, pkgs...)...)
+}
+
+// house runs the house rules, the scenarios and the README's tour. Go must not
+// take their results from its cache: it does not see what their children read.
+func (s *suite) house() counts {
+	return gotest("-race", "-shuffle=on", "-count=1", "-timeout=8m", "./t/...")
+}
+
+var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
+
+// fuzzAll runs every fuzz target for a while.
+func (s *suite) fuzzAll() counts {
+	var c counts
+	walk(func(path string) {
+		if !strings.HasSuffix(path, "_test.go") {
+			return
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			fmt.Println(err)
+			c.failed++
+			return
+		}
+		for _, m := range fuzzFunc.FindAllSubmatch(text, -1) {
+			pkg, name := "./"+filepath.Dir(path), string(m[1])
+			out, err := command("go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+s.fuzz.String(), pkg)
+			if err != nil {
+				fmt.Printf("%s %s\n%s\n%v\n", pkg, name, out, err)
+				c.failed++
+				continue
+			}
+			fmt.Printf("%s %s: %s\n", pkg, name, lastExecs(out))
+			c.passed++
+		}
+	})
+	return c
+}
+
+// lastExecs is the end of the last progress line: how much was tried.
+func lastExecs(out []byte) string {
+	lines := strings.Split(string(out), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if _, tail, ok := strings.Cut(lines[i], "execs: "); ok {
+			return tail + " execs"
+		}
+	}
+	return "ok"
+}
+
+// benchOnce runs each benchmark once, so that none rots.
+func (s *suite) benchOnce() counts {
+	dirs := map[string]bool{}
+	walk(func(path string) {
+		if strings.HasSuffix(path, "_test.go") {
+			if text, err := os.ReadFile(path); err == nil && bytes.Contains(text, []byte("\nfunc Benchmark")) {
+				dirs["./"+filepath.Dir(path)] = true
+			}
+		}
+	})
+	if len(dirs) == 0 {
+		return counts{}
+	}
+	args := []string{"-run=^$", "-bench=.", "-benchtime=1x"}
+	for dir := range dirs {
+		args = append(args, dir)
+	}
+	slices.Sort(args[3:])
+	c := gotest(args...)
+	if c.failed == 0 {
+		c.passed = len(dirs)
+	}
+	return c
+}
+
+// generate runs go generate and fails when it changes a file.
+func (s *suite) generate() counts {
+	state := func() string {
+		// safe.directory: the checkout may belong to somebody else
+		diff, err := command("git", "-c", "safe.directory=*", "diff")
+		status, err2 := command("git", "-c", "safe.directory=*", "status", "--porcelain")
+		if err != nil || err2 != nil {
+			fmt.Printf("%s%s\n", diff, status)
+			return ""
+		}
+		return string(status) + string(diff)
+	}
+	if _, err := os.Stat(".git"); err != nil {
+		fmt.Println("no git checkout: generated files are not compared")
+		return counts{skipped: 1}
+	}
+	before := state()
+	if c := check("go", "generate", "./..."); c.failed > 0 {
+		return c
+	}
+	if after := state(); after != before {
+		fmt.Printf("go generate changes files:\n%s\n", after)
+		return counts{failed: 1}
+	}
+	return counts{passed: 1}
+}
