@@ -640,7 +640,7 @@ func TestClientThatOpensNoWindow(t *testing.T) {
 		x.Resp.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", 1<<20)))
 		_, err := x.Send(&x.Resp, nil)
 		failed <- err
-	}, Options{Send: 50 * time.Millisecond}, nil)
+	}, Options{SendTimeout: 50 * time.Millisecond}, nil)
 	r := dialRaw(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	if err := r.open(1, true, ":method", "GET", ":scheme", "http", ":authority", "a.com", ":path", "/"); err != nil {
 		t.Fatal(err)
@@ -659,7 +659,7 @@ func TestSlowBody(t *testing.T) {
 		_, err := io.ReadAll(x.Req.Body)
 		failed <- err
 		text(x, 408, "")
-	}, Options{Body: 20 * time.Millisecond}, nil)
+	}, Options{BodyTimeout: 20 * time.Millisecond}, nil)
 	r := dialRaw(t, addr)
 	if err := r.open(1, false, ":method", "POST", ":scheme", "http", ":authority", "a.com", ":path", "/"); err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func (s *stream) fill(r *http.Request, p peer) (status int, reason string) {
 	}
 	q.ContentLength = r.ContentLength
 	if r.ContentLength != 0 {
-		q.Body = &body{src: r.Body, req: r, to: q, wait: s.srv.opts.Body, deadline: s.readDeadline}
+		q.Body = &body{src: r.Body, req: r, to: q, wait: s.srv.opts.BodyTimeout, deadline: s.readDeadline}
 	}
 	return 0, ""
 }

@@ -26,11 +26,11 @@ import (
 
 // Options bound what clients may do. Zero values stand for the defaults.
 type Options struct {
-	Streams     int           // concurrent requests per connection; 128
-	HeaderBytes int           // header list of a request, decoded; 32 KiB
-	Idle        time.Duration // a connection without requests; 60 s
-	Body        time.Duration // between two reads of a request body; 60 s
-	Send        time.Duration // between two writes that a client takes in; 60 s
+	Streams     uint32        // concurrent requests per connection; 128
+	HeaderBytes uint32        // header list of a request, decoded; 32 KiB
+	IdleTimeout time.Duration // a connection without requests; 60 s
+	BodyTimeout time.Duration // between two reads of a request body; 60 s
+	SendTimeout time.Duration // between two writes that a client takes in; 60 s
 	// Resets is how many requests a client may cancel on one connection before
 	// more than half of all being cancelled ends the connection; 100.
 	Resets int
@@ -60,21 +60,21 @@ type Server struct {
 func New(h wire.Handler, o Options) *Server {
 	o.Streams = cmp.Or(o.Streams, 128)
 	o.HeaderBytes = cmp.Or(o.HeaderBytes, 32<<10)
-	o.Idle = cmp.Or(o.Idle, time.Minute)
-	o.Body = cmp.Or(o.Body, time.Minute)
-	o.Send = cmp.Or(o.Send, time.Minute)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, time.Minute)
+	o.BodyTimeout = cmp.Or(o.BodyTimeout, time.Minute)
+	o.SendTimeout = cmp.Or(o.SendTimeout, time.Minute)
 	o.Resets = cmp.Or(o.Resets, 100)
 	if o.OnError == nil {
 		o.OnError = func(net.Addr, *wire.Error) {}
 	}
 	s := &Server{
 		handler: h, opts: o, conns: map[*conn]struct{}{}, empty: make(chan struct{}),
-		base: &http.Server{MaxHeaderBytes: o.HeaderBytes, ErrorLog: log.New(io.Discard, "", 0)},
+		base: &http.Server{MaxHeaderBytes: int(o.HeaderBytes), ErrorLog: log.New(io.Discard, "", 0)},
 		h2: &http2.Server{
-			MaxConcurrentStreams: uint32(o.Streams),
-			IdleTimeout:          o.Idle,
-			ReadIdleTimeout:      o.Idle,
-			WriteByteTimeout:     o.Send,
+			MaxConcurrentStreams: o.Streams,
+			IdleTimeout:          o.IdleTimeout,
+			ReadIdleTimeout:      o.IdleTimeout,
+			WriteByteTimeout:     o.SendTimeout,
 			// What one stream may send ahead is memory of ours.
 			MaxUploadBufferPerStream:     256 << 10,
 			MaxUploadBufferPerConnection: 1 << 20,

@@ -112,7 +112,7 @@ func (s *stream) readDeadline(t time.Time) error {
 func (s *stream) arm() {
 	if now := time.Now(); now.Sub(s.armed) > time.Second {
 		s.armed = now
-		_ = http.NewResponseController(s.w).SetWriteDeadline(now.Add(s.srv.opts.Send))
+		_ = http.NewResponseController(s.w).SetWriteDeadline(now.Add(s.srv.opts.SendTimeout))
 	}
 }
 
