@@ -80,7 +80,7 @@ type Options struct {
 	// Vars checks a vars expression; nil means any list is accepted.
 	Vars func(expr []byte) error
 
-	Keys []Key
+	Keys []Key // empty: everybody gets in (admin_key is null)
 	// KeyRequired false lets everybody in (admin_key_required).
 	KeyRequired bool
 	AllowAdmin  []netip.Prefix // nil: everybody

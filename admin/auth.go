@@ -54,7 +54,7 @@ func (h *Handler) authorized(next serveFunc) serveFunc {
 
 // refuse returns why a request must not pass, or "".
 func (h *Handler) refuse(r *http.Request) string {
-	if !h.KeyRequired || h.keys == nil || len(h.Keys) == 0 && h.Keys == nil {
+	if !h.KeyRequired || len(h.keys) == 0 {
 		return ""
 	}
 	token, ok := tokenOf(r)
@@ -77,13 +77,16 @@ func (h *Handler) refuse(r *http.Request) string {
 	return ""
 }
 
-// tokenOf returns the key a request carries: query, header, cookie, in this order.
+// tokenOf returns the key a request carries: query, header, cookie, in this
+// order. The header's name may have underscores, as with APISIX.
 func tokenOf(r *http.Request) (string, bool) {
 	if q := r.URL.Query(); q.Has("api_key") {
 		return q.Get("api_key"), true
 	}
-	if v := r.Header.Values("X-API-KEY"); len(v) > 0 {
-		return v[0], true
+	for _, name := range []string{"X-Api-Key", "X_api_key", "X-Api_key", "X_api-Key"} {
+		if v := r.Header.Values(name); len(v) > 0 {
+			return v[0], true
+		}
 	}
 	if c, err := r.Cookie("x_api_key"); err == nil {
 		return c.Value, true

@@ -57,12 +57,47 @@ func decodeBody(r *http.Request) (v any, has bool, bad *answer) {
 	if len(raw) == 0 {
 		return nil, false, nil
 	}
-	v, err = schema.Decode(raw)
+	v, err = decodeLoose(raw)
 	if err != nil {
 		return nil, false, &answer{http.StatusBadRequest, object{
 			"error_msg": "invalid request body: " + parseFault(raw, err), "req_body": string(raw)}}
 	}
 	return v, true, nil
+}
+
+// decodeLoose is schema.Decode for what people send: control characters may
+// stand in strings as they are, as lua-cjson lets them.
+func decodeLoose(raw []byte) (any, error) {
+	v, err := schema.Decode(raw)
+	if err == nil {
+		return v, nil
+	}
+	if escaped, changed := escapeControls(raw); changed {
+		return schema.Decode(escaped)
+	}
+	return nil, err
+}
+
+// escapeControls writes the control characters within strings as escapes.
+func escapeControls(raw []byte) (out []byte, changed bool) {
+	inside := false
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		switch {
+		case c == '"':
+			inside = !inside
+		case c == '\\' && inside && i+1 < len(raw):
+			out = append(out, c)
+			i++
+			c = raw[i]
+		case c < ' ' && inside:
+			out = fmt.Appendf(out, "\\u%04x", c)
+			changed = true
+			continue
+		}
+		out = append(out, c)
+	}
+	return out, changed
 }
 
 // parseFault says what is wrong with raw in lua-cjson's words; err is what our

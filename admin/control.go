@@ -22,8 +22,7 @@ type Live interface {
 	Rev() int64
 	// WaitRev returns when a version of at least rev serves, or ctx ends.
 	WaitRev(ctx context.Context, rev int64) error
-	// Items are the objects of a kind in the version that serves, by id, with
-	// defaults filled in and nodes as a list.
+	// Items are the objects of a kind in the version that serves, by id.
 	Items(k resource.Kind) []LiveItem
 	// Health is what the health checks of an object's upstream found so far.
 	Health(k resource.Kind, id string) []NodeHealth
@@ -36,13 +35,11 @@ type Live interface {
 
 // LiveItem is one object in use.
 type LiveItem struct {
-	Key      string          `json:"key"` // with the prefix: "/apisix/routes/1"
-	ID       string          `json:"-"`
-	Value    json.RawMessage `json:"value"`
-	Created  int64           `json:"createdIndex"`
-	Modified int64           `json:"modifiedIndex"`
-	// HasDomain says that a node is a name, not an address.
-	HasDomain bool `json:"has_domain"`
+	Key      string // with the prefix: "/apisix/routes/1"
+	ID       string
+	Value    json.RawMessage // as stored
+	Created  int64           // revisions
+	Modified int64
 }
 
 // NodeHealth is one node as its health checks see it.
@@ -164,12 +161,20 @@ func (c *Control) schema(http.ResponseWriter, *http.Request) answer {
 
 func (c *Control) items(k resource.Kind) controlFunc {
 	return func(http.ResponseWriter, *http.Request) answer {
-		items := c.Live.Items(k)
-		if items == nil {
-			items = []LiveItem{}
+		items := []shown{}
+		for _, it := range c.Live.Items(k) {
+			items = append(items, show(k, it))
 		}
-		return answer{http.StatusOK, items}
+		return answer{http.StatusOK, orObject(items)}
 	}
+}
+
+// orObject writes an empty list as {}, as APISIX does here.
+func orObject[T any](list []T) any {
+	if len(list) == 0 {
+		return object{}
+	}
+	return list
 }
 
 func (c *Control) oneItem(k resource.Kind) controlFunc {
@@ -177,7 +182,7 @@ func (c *Control) oneItem(k resource.Kind) controlFunc {
 		id := r.PathValue("id")
 		for _, it := range c.Live.Items(k) {
 			if it.ID == id {
-				return answer{http.StatusOK, it}
+				return answer{http.StatusOK, show(k, it)}
 			}
 		}
 		return fail(http.StatusNotFound, "%s[%s] not found", resource.Of(k).Singular, id)
@@ -186,13 +191,17 @@ func (c *Control) oneItem(k resource.Kind) controlFunc {
 
 func (c *Control) metadatas(http.ResponseWriter, *http.Request) answer {
 	enabled, _ := c.Plugins()
-	values := []json.RawMessage{}
+	stored := map[string]json.RawMessage{}
 	for _, it := range c.Live.Items(resource.PluginMetadata) {
-		if _, ok := enabled.Spec(it.ID); ok {
-			values = append(values, it.Value)
+		stored[it.ID] = it.Value
+	}
+	values := []json.RawMessage{}
+	for _, name := range enabled.Names() {
+		if v, ok := stored[name]; ok {
+			values = append(values, v)
 		}
 	}
-	return answer{http.StatusOK, values}
+	return answer{http.StatusOK, orObject(values)}
 }
 
 func (c *Control) metadata(_ http.ResponseWriter, r *http.Request) answer {

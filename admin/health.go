@@ -32,7 +32,7 @@ func (c *Control) healthAll(w http.ResponseWriter, r *http.Request) answer {
 	if wantsHTML(r) {
 		return healthPage(w, found)
 	}
-	return answer{http.StatusOK, found}
+	return answer{http.StatusOK, orObject(found)}
 }
 
 func (c *Control) healthOne(w http.ResponseWriter, r *http.Request) answer {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
@@ -176,13 +177,7 @@ func (t *target) storeID(id string) string {
 
 // key is the full key of a stored object.
 func (h *Handler) key(k resource.Kind, storeID string) string {
-	switch k {
-	case resource.Credentials:
-		k = resource.Consumers
-	case resource.GraphQLCostDecorations:
-		k = resource.Services
-	}
-	return h.Store.Prefix() + "/" + string(k) + "/" + storeID
+	return h.Store.Prefix() + configcenter.Path(k, storeID)
 }
 
 // generic answers everything of the form {kind}/{id}/{sub path}.

@@ -45,7 +45,7 @@ func readDocument(r *http.Request, limit int64) (object, *answer) {
 		}
 		return doc, nil
 	}
-	v, err := schema.Decode(raw)
+	v, err := decodeLoose(raw)
 	if err != nil {
 		return nil, refusal("invalid request body: %s", parseFault(raw, err))
 	}

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+	"unsafe"
 )
 
 // Endpoint is one resolved server as one version of an upstream sees it. Its
@@ -152,7 +153,10 @@ func New(kind string, eps []*Endpoint) (Picker, error) {
 }
 
 // HashKey is the hash that chash puts keys and servers on its ring with.
-func HashKey(s string) uint64 { return uint64(crc32.ChecksumIEEE([]byte(s))) }
+func HashKey(s string) uint64 {
+	// The checksum only reads, and a conversion would copy long keys to the heap.
+	return uint64(crc32.ChecksumIEEE(unsafe.Slice(unsafe.StringData(s), len(s))))
+}
 
 // own gives every endpoint without a State one of its own.
 func own(eps []*Endpoint) []*Endpoint {

@@ -47,3 +47,19 @@ func BenchmarkPick(b *testing.B) {
 		}
 	})
 }
+
+func BenchmarkHashKey(b *testing.B) {
+	key := "/a/rather/long/path/that/somebody/hashes/on?with=arguments&and=more"
+	b.ReportAllocs()
+	for b.Loop() {
+		HashKey(key)
+	}
+}
+
+func BenchmarkNewRing(b *testing.B) {
+	eps := equal(100)
+	b.ReportAllocs()
+	for b.Loop() {
+		newRing(eps)
+	}
+}

@@ -9,7 +9,7 @@ import (
 
 const (
 	pointsPerUnit = 160
-	maxPoints     = 1 << 22 // of one ring; beyond it weights lose precision
+	maxPoints     = 1 << 21 // of one ring; beyond it weights lose precision
 )
 
 // ring is the consistent hash ring of lua-resty-balancer, which is nginx's: 160

@@ -168,20 +168,21 @@ func (c *checker) run(ctx context.Context, r *rules, every time.Duration, up boo
 	defer timer.Stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	slots := make(chan struct{}, r.atOnce) // a round may begin before the last one is over
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
 			timer.Reset(every)
-			c.round(ctx, &wg, r, up)
+			c.round(ctx, &wg, slots, r, up)
 		}
 	}
 }
 
 // round starts one probe of every target that is up, or down, and has none
 // under way. It does not wait for them.
-func (c *checker) round(ctx context.Context, wg *sync.WaitGroup, r *rules, up bool) {
+func (c *checker) round(ctx context.Context, wg *sync.WaitGroup, slots chan struct{}, r *rules, up bool) {
 	c.mu.Lock()
 	type work struct {
 		t    *target
@@ -198,7 +199,9 @@ func (c *checker) round(ctx context.Context, wg *sync.WaitGroup, r *rules, up bo
 	for range min(r.atOnce, len(list)) {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(list)); i = next.Add(1) - 1 {
+				slots <- struct{}{}
 				c.probe(ctx, r, list[i].t, list[i].spec)
+				<-slots
 			}
 		})
 	}

@@ -13,9 +13,14 @@ import (
 	"sluice/configcenter/resource"
 )
 
-// Resolver finds the addresses of domain names. Resolve answers from its memory
-// while it can, and says until when the answer may be used before asking again.
-// It must not return the error of a broken server while it still remembers an answer.
+// ErrNotFound is wrapped by the error of a Resolver that was told that a name
+// does not exist or has no address. After any other error the addresses last
+// known stay in use.
+var ErrNotFound = errors.New("name not found")
+
+// Resolver finds the addresses of domain names, in an order that does not
+// change while the addresses are the same. It says until when the answer may be
+// used before asking again, also with an error.
 type Resolver interface {
 	Resolve(ctx context.Context, host string) (addrs []netip.Addr, until time.Time, err error)
 }
@@ -156,8 +161,11 @@ func (s *Set) look(ctx context.Context) (wait time.Duration, changed <-chan stru
 	if s.conf.Find != nil {
 		var err error
 		if found, err = s.conf.Find(ctx); err != nil {
+			if errors.Is(err, ErrNotFound) { // else the last known nodes stay
+				s.place(ctx, expand(nil, nil, 0), nil)
+			}
 			s.report(ctx, err)
-			return retryAfter, nil // the last known nodes stay
+			return retryAfter, nil
 		}
 	}
 	until := found.Until
@@ -168,9 +176,7 @@ func (s *Set) look(ctx context.Context) (wait time.Duration, changed <-chan stru
 	if fresh.Before(until) {
 		until = fresh
 	}
-	if ctx.Err() == nil {
-		s.place(expand(found.Nodes, addrs, s.conf.Port), addrs)
-	}
+	s.place(ctx, expand(found.Nodes, addrs, s.conf.Port), addrs)
 	s.report(ctx, err)
 	return min(max(until.Sub(now), soonest), latest), found.Changed
 }
@@ -186,8 +192,11 @@ func (s *Set) report(ctx context.Context, err error) {
 	}
 }
 
-// place swaps the endpoints in.
-func (s *Set) place(f found, addrs map[string][]netip.Addr) {
+// place swaps the endpoints in, unless the look was given up.
+func (s *Set) place(ctx context.Context, f found, addrs map[string][]netip.Addr) {
+	if ctx.Err() != nil {
+		return
+	}
 	s.fmu.Lock()
 	s.addrs = addrs
 	s.fmu.Unlock()
@@ -198,7 +207,7 @@ func (s *Set) place(f found, addrs map[string][]netip.Addr) {
 		return
 	}
 	s.swap(f)
-	if s.up.newest == s && s.up.checker != nil {
+	if s.up.newest() == s && s.up.checker != nil {
 		s.check()
 	}
 }
@@ -231,7 +240,10 @@ func (s *Set) resolve(ctx context.Context, nodes resource.Nodes) (addrs map[stri
 			defer mu.Unlock()
 			if e != nil {
 				err = fmt.Errorf("dns resolver domain: %s error: %w", n.Host, e)
-				list, fresh = known[n.Host], time.Now().Add(retryAfter)
+				fresh = time.Now().Add(retryAfter)
+				if list = nil; !errors.Is(e, ErrNotFound) {
+					list = known[n.Host]
+				}
 			}
 			if addrs[n.Host] = list; fresh.Before(until) {
 				until = fresh

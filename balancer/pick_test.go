@@ -110,7 +110,7 @@ func passes(eps []*Endpoint, n int) []*Endpoint {
 	}
 }
 
-func names(eps []*Endpoint) string {
+func ports(eps []*Endpoint) string {
 	var b strings.Builder
 	for _, e := range eps {
 		b.WriteString(strings.TrimSuffix(strings.TrimPrefix(e.Addr, "10.0.0."), ":80"))
@@ -137,8 +137,8 @@ func TestRoundRobinSequence(t *testing.T) {
 		for range strings.Fields(c.want) {
 			got = append(got, p.Pick(0, nil))
 		}
-		if names(got) != c.want {
-			t.Errorf("weights %v: %s, want %s", c.weights, names(got), c.want)
+		if ports(got) != c.want {
+			t.Errorf("weights %v: %s, want %s", c.weights, ports(got), c.want)
 		}
 	}
 }
@@ -204,8 +204,8 @@ func TestLeastConn(t *testing.T) {
 		e.Begin()
 		got = append(got, e)
 	}
-	if names(got) != "1 2 1 " {
-		t.Errorf("held: %s", names(got))
+	if ports(got) != "1 2 1 " {
+		t.Errorf("held: %s", ports(got))
 	}
 	eps = servers(1, 1, 1)
 	p = Kinds["least_conn"](eps)
@@ -216,8 +216,8 @@ func TestLeastConn(t *testing.T) {
 		e.Done(Outcome{})
 		got = append(got, e)
 	}
-	if names(got) != "1 2 3 1 2 3 " {
-		t.Errorf("idle: %s", names(got))
+	if ports(got) != "1 2 3 1 2 3 " {
+		t.Errorf("idle: %s", ports(got))
 	}
 	eps = servers(0, 1)
 	p = Kinds["least_conn"](eps)

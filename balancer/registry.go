@@ -46,12 +46,18 @@ type Registry struct {
 // upstream is what outlives the versions of one upstream.
 type upstream struct {
 	key     string
-	sets    int // open
-	newest  *Set
+	sets    []*Set // open, the newest last; it decides about the checks
 	states  map[stateKey]*State
 	turns   map[int]*atomic.Uint64 // round robin position by priority
 	flips   atomic.Uint64          // counts changes between up and down
 	checker *checker               // nil until a set with checks is used
+}
+
+func (u *upstream) newest() *Set {
+	if len(u.sets) == 0 {
+		return nil
+	}
+	return u.sets[len(u.sets)-1]
 }
 
 // stateKey is an endpoint's identity within its upstream.
@@ -60,7 +66,8 @@ type stateKey struct{ identity, addr, host string }
 // Config describes one version of one upstream.
 type Config struct {
 	// Key is the identity of the upstream across versions, for example
-	// "/apisix/upstreams/1". Sets of one key share state and health.
+	// "/apisix/upstreams/1". Sets of one key share state and health; where they
+	// differ, the newest one decides what is checked and how.
 	Key string
 
 	// Identity is whatever else must be equal for connections to be shared
@@ -143,13 +150,12 @@ func (r *Registry) Open(c Config) (*Set, error) {
 		u = &upstream{key: c.Key, states: map[stateKey]*State{}, turns: map[int]*atomic.Uint64{}}
 		r.ups[c.Key] = u
 	}
-	u.sets++
 	s.up = u
 	s.swap(expand(c.Nodes, nil, c.Port))
-	if s.dynamic && c.Find == nil && u.newest != nil && u.newest.dynamic {
-		s.adopt(u.newest)
+	if old := u.newest(); s.dynamic && c.Find == nil && old != nil && old.dynamic {
+		s.adopt(old)
 	}
-	u.newest = s
+	u.sets = append(u.sets, s)
 	if u.checker != nil { // running for the version before: take over at once
 		s.check()
 	}
@@ -194,7 +200,7 @@ func (r *Registry) forget(u *upstream, k stateKey, st *State) {
 }
 
 func (r *Registry) reap(u *upstream) {
-	if u.sets == 0 && len(u.states) == 0 && r.ups[u.key] == u {
+	if len(u.sets) == 0 && len(u.states) == 0 && r.ups[u.key] == u {
 		delete(r.ups, u.key)
 	}
 }
@@ -233,6 +239,19 @@ type Counters struct {
 	HTTPFailure    int `json:"http_failure"`
 	TCPFailure     int `json:"tcp_failure"`
 	TimeoutFailure int `json:"timeout_failure"`
+}
+
+// AllHealth returns the state of every checker.
+func (r *Registry) AllHealth() []Health {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []Health
+	for _, u := range r.ups {
+		if u.checker != nil {
+			all = append(all, u.checker.snapshot())
+		}
+	}
+	return all
 }
 
 // Health returns the state of an upstream's checker; false: it has none (yet).

@@ -109,11 +109,14 @@ func (s *Set) Close() {
 	}
 	s.closed = true
 	u := s.up
-	if u.sets--; u.sets == 0 && u.checker != nil {
-		u.uncheck()
-	}
-	if u.newest == s {
-		u.newest = nil
+	u.sets = slices.DeleteFunc(u.sets, func(o *Set) bool { return o == s })
+	switch next := u.newest(); {
+	case next == nil:
+		if u.checker != nil {
+			u.uncheck()
+		}
+	case u.checker != nil, next.rules != nil && next.used.Load():
+		next.check()
 	}
 	for _, k := range s.view.Load().keys {
 		r.unref(u, k)
@@ -129,7 +132,7 @@ func (s *Set) use() {
 	}
 	s.reg.mu.Lock()
 	defer s.reg.mu.Unlock()
-	if s.up.checker == nil && s.up.newest == s {
+	if s.up.checker == nil && s.up.newest() == s {
 		s.check()
 	}
 }

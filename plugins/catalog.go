@@ -32,11 +32,11 @@ type entry struct {
 
 // metaSchema is the schema of _meta, which every plugin's schema gets.
 const metaSchema = `{"type":"object","additionalProperties":false,"properties":{
-"disable":{"type":"boolean","description":"if true, the plugin is not run"},
+"disable":{"type":"boolean"},
 "error_response":{"oneOf":[{"type":"string"},{"type":"object"}]},
 "priority":{"type":"integer","description":"priority of plugins by customized order"},
 "filter":{"type":"array","description":"filter determines whether the plugin needs to be executed at runtime"},
-"pre_function":{"type":"string","description":"function to be executed in each phase before execution of plugins"}}}`
+"pre_function":{"type":"string","description":"function to be executed in each phase before execution of plugins. The pre_function will have access to two arguments: ` + "`conf` and `ctx`" + `."}}}`
 
 // NewCatalog compiles the schemas of those plugins of reg that enabled names.
 // Names that reg lacks come back in missing.

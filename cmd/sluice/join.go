@@ -2,21 +2,199 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 
 	"sluice/conf"
+	"sluice/gateway"
+	"sluice/gateway/accesslog"
+	"sluice/gateway/certs"
+	"sluice/gateway/wire"
+	"sluice/plugins"
+	"sluice/plugins/all"
+	"sluice/router"
 )
+
+// parts are what join connects, while it does so.
+type parts struct {
+	ctx context.Context
+	cfg *conf.Config
+	log *slog.Logger
+
+	registry      plugins.Registry
+	catalog       *plugins.Catalog
+	streamCatalog *plugins.Catalog
+	shared        *plugins.Shared
+	center        *center // where configuration comes from and goes to
+	access        *accesslog.Log
+	gateway       *gateway.Gateway
+	server        *wire.Server
+	https         func(net.Listener) error
+
+	// closers undo what was opened, last first.
+	closers []func(context.Context) error
+}
+
+func (p *parts) onClose(f func(context.Context) error) { p.closers = append(p.closers, f) }
+
+func (p *parts) onCloseDo(f func()) {
+	p.onClose(func(context.Context) error { f(); return nil })
+}
+
+func (p *parts) close(ctx context.Context) error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i](ctx))
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
 
 // join makes the parts of one gateway and connects them. ctx ends when the
 // process does.
 func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, error) {
-	data := &http.Server{Handler: http.NotFoundHandler(), ReadHeaderTimeout: cfg.Nginx.HTTP.ClientHeaderTimeout}
+	p := &parts{ctx: ctx, cfg: cfg, log: log, registry: all.Registry(), shared: &plugins.Shared{}}
+	handlers := map[conf.Service]http.Handler{}
+	for _, step := range []func() error{
+		p.openCatalog, p.openCenter, p.openAccessLog, p.openGateway, p.openServer,
+		func() error { return p.openAdmin(handlers) },
+		func() error { return p.openControl(handlers) },
+	} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, p.close(context.Background()))
+		}
+	}
+	p.follow()
 	return &process{
-		handlers:   map[conf.Service]http.Handler{},
-		serveHTTP:  data.Serve,
-		serveHTTPS: data.Serve,
-		drain:      data.Shutdown,
-		reopen:     func() error { return nil },
+		handlers:   handlers,
+		serveHTTP:  p.server.Serve,
+		serveHTTPS: p.https,
+		drain:      p.close,
+		reopen:     p.access.Reopen,
 	}, nil
+}
+
+func (p *parts) openCatalog() error {
+	c, missing, err := plugins.NewCatalog(p.registry, p.cfg.Plugins)
+	if len(missing) > 0 {
+		p.log.Warn("plugins are enabled that this version does not have, skipped", "plugins", missing)
+	}
+	if err != nil {
+		return err
+	}
+	p.catalog = c
+	// Stream plugins come with the stream proxy.
+	p.streamCatalog, _, err = plugins.NewCatalog(nil, nil)
+	return err
+}
+
+func (p *parts) openAccessLog() error {
+	h := &p.cfg.Nginx.HTTP
+	if !h.EnableAccessLog {
+		return nil
+	}
+	f, err := accesslog.Compile(h.AccessLogFormat, h.AccessLogEscape)
+	if err != nil {
+		return fmt.Errorf("nginx_config.http.access_log_format: %w", err)
+	}
+	p.access, err = accesslog.Open(f, accesslog.Options{Path: h.AccessLog, Buffer: int(h.AccessLogBuffer), Logger: p.log})
+	if err != nil {
+		return fmt.Errorf("nginx_config.http.access_log: %w", err)
+	}
+	p.onCloseDo(p.access.Close)
+	return nil
+}
+
+func (p *parts) openGateway() error {
+	a, n := &p.cfg.Apisix, &p.cfg.Nginx.HTTP
+	resolver, err := p.resolver()
+	if err != nil {
+		return err
+	}
+	probe, err := p.probe()
+	if err != nil {
+		return err
+	}
+	p.gateway = gateway.New(gateway.Options{
+		Catalog: p.catalog,
+		Shared:  p.shared,
+		Log:     p.log,
+		Mode:    router.Mode(a.Router.HTTP),
+		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
+			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
+		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
+		Secrets:   p.center.resolveSecrets,
+		AccessLog: p.access,
+		TLS: certs.Options{Protocols: strings.Fields(a.SSL.Protocols), Ciphers: a.SSL.Ciphers,
+			Tickets: a.SSL.SessionTickets, FallbackSNI: a.SSL.FallbackSNI, NextProtos: nextProtos(a.EnableHTTP2)},
+		ServerHeader:         serverHeader(a.EnableServerTokens),
+		UpstreamStatusAlways: a.ShowUpstreamStatus,
+		RealIP:               gateway.RealIP{Header: n.RealIPHeader, From: prefixes(n.RealIPFrom), Recursive: bool(n.RealIPRecursive)},
+		Trusted:              a.TrustedAddresses,
+		HasTrusted:           len(a.TrustedAddresses) > 0,
+		Charset:              n.Charset,
+		MaxBody:              int64(n.ClientMaxBodySize),
+		Keepalive: gateway.Keepalive{Idle: n.Upstream.Keepalive,
+			IdleTimeout: n.Upstream.KeepaliveTimeout, Requests: n.Upstream.KeepaliveRequests},
+		Resolver:      resolver,
+		Probe:         probe,
+		DisableHealth: a.DisableHealthcheck,
+		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),
+	})
+	p.onCloseDo(p.gateway.Close)
+	return nil
+}
+
+// serverHeader is what every response says of its server; clients and tests of
+// APISIX look for its name.
+func serverHeader(tokens bool) string {
+	if tokens {
+		return "APISIX/" + apisixVersion
+	}
+	return "APISIX"
+}
+
+const apisixVersion = "3.18.0"
+
+// nextProtos are the protocols offered by ALPN.
+func nextProtos(http2 bool) []string {
+	if http2 {
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
+}
+
+// prefixes reads real_ip_from. "unix:" has no meaning here.
+func prefixes(list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			out = append(out, p.Masked())
+		} else if a, err := netip.ParseAddr(s); err == nil {
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return out
+}
+
+// follow starts the configuration's walk; it ends before the gateway is closed.
+func (p *parts) follow() {
+	ctx, cancel := context.WithCancel(p.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.gateway.Follow(ctx, p.center.source)
+	}()
+	p.onClose(func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	p.onClose(p.server.Shutdown)
 }

@@ -5,6 +5,7 @@ import "strings"
 // Types tells the Content-Type of answers that name none. Immutable.
 type Types struct {
 	byExt map[string]string
+	full  map[string]string // a type that lacks its charset → with it
 	plain string
 	page  string
 }
@@ -27,7 +28,12 @@ func NewTypes(charset string) *Types {
 		}
 		return typ
 	}
-	t := &Types{byExt: map[string]string{}, plain: full("text/plain"), page: full("text/html")}
+	t := &Types{byExt: map[string]string{}, full: map[string]string{}, plain: full("text/plain"), page: full("text/html")}
+	for typ := range withCharset {
+		if f := full(typ); f != typ {
+			t.full[typ] = f
+		}
+	}
 	for typ, exts := range mimeTypes {
 		for ext := range strings.FieldsSeq(exts) {
 			t.byExt[ext] = full(typ)
@@ -38,6 +44,15 @@ func NewTypes(charset string) *Types {
 
 // Page is the type of the pages.
 func (t *Types) Page() string { return t.page }
+
+// Complete adds the charset to a Content-Type that names none and should, as
+// nginx does to every answer that passes it.
+func (t *Types) Complete(typ string) string {
+	if f, ok := t.full[typ]; ok {
+		return f
+	}
+	return typ
+}
 
 // maxExt is longer than every extension that has a type.
 const maxExt = 8

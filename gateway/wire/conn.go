@@ -25,6 +25,7 @@ type work struct {
 	up   []byte // request to the upstream, then its response
 	out  []byte // response to the client
 	resp upBody // body of the upstream's response
+	f    framing
 }
 
 func newWork() *work {
@@ -57,7 +58,6 @@ type conn struct {
 	r, n    int   // unread bytes of w.in
 	headEnd int   // where the head in w.in ends
 	scan    headScan
-	f       framing
 
 	served    int
 	remote    netip.AddrPort
@@ -73,6 +73,8 @@ type conn struct {
 	answered  bool        // the final response head was written
 	informed  bool        // 100 was written
 	hijacked  bool
+	pinned    bool // the caller of ServeConn waits for this goroutine
+	move      bool // go on with a new goroutine
 	lingering bool // the client may still be sending
 }
 
@@ -114,10 +116,12 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return ap
 }
 
-// run serves the connection until its end.
+// run serves the connection until its end, or until it has been idle for a
+// moment: then it goes on with a new goroutine, whose stack is small again (a
+// stack that has grown is never shrunk to its first size).
 func (c *conn) run() {
 	defer c.finish()
-	for !c.close {
+	for !c.close && !c.move {
 		if c.raw != nil && !c.outside {
 			err := c.raw.Read(c.cb)
 			c.fd = -1
@@ -264,10 +268,6 @@ func (c *conn) advance() bool {
 
 // parse reads the head of the next request.
 func (c *conn) parse() bool {
-	if c.phase.Load() == phaseIdle {
-		c.enter(phaseHead)
-		c.scan = headScan{}
-	}
 	if c.scan.pos == 0 && !c.skipEmpty() {
 		return false
 	}
@@ -276,19 +276,20 @@ func (c *conn) parse() bool {
 	}
 	end, v := c.scan.find(c.w.in[c.r:c.n], &c.srv.head)
 	if v == nil && end == 0 {
+		c.begun()
 		return false
 	}
 	x := &c.w.x
 	c.begin(x)
 	if v == nil {
-		v = x.Req.parse(c.w.in[c.r:c.r+end], &c.f)
+		v = x.Req.parse(c.w.in[c.r:c.r+end], &c.w.f)
 	} else {
 		x.Req.Size = int64(c.n - c.r)
 		end = c.n - c.r
 	}
 	c.r += end
 	c.headEnd = c.r
-	c.w.body.start(c, &x.Req, &c.f)
+	c.w.body.start(c, &x.Req, &c.w.f)
 	c.enter(phaseServe)
 	if v != nil {
 		c.refuse(v)
@@ -298,6 +299,13 @@ func (c *conn) parse() bool {
 	return true
 }
 
+// begun notes that a request has begun and is not complete.
+func (c *conn) begun() {
+	if c.phase.Load() == phaseIdle {
+		c.enter(phaseHead)
+	}
+}
+
 // skipEmpty drops empty lines before a request line (RFC 9112 2.2) and says
 // whether there is something behind them.
 func (c *conn) skipEmpty() bool {
@@ -305,7 +313,6 @@ func (c *conn) skipEmpty() bool {
 		c.r += 2
 	}
 	if c.r == c.n {
-		c.phase.Store(phaseIdle)
 		return false
 	}
 	return c.n-c.r > 1 || c.w.in[c.r] != '\r'
@@ -325,7 +332,7 @@ func (c *conn) begin(x *Exchange) {
 	r.TLS = c.tls
 	x.Resp.reset()
 	x.Context, x.Sender, x.conn = &c.ctx, c, c
-	c.f = framing{length: -1}
+	c.w.f = framing{length: -1}
 	c.answered, c.informed, c.lingering = false, false, false
 }
 
@@ -392,6 +399,8 @@ func (c *conn) woken(err error) {
 		c.gone(errForced)
 	case phase == phaseIdle && (age >= t.Idle || c.srv.stopping.Load()):
 		c.close = true
+	case phase == phaseIdle:
+		c.move = c.raw != nil && !c.pinned && c.w == nil
 	case phase == phaseHead && age >= t.Header:
 		c.report(&Error{Side: Client, Kind: Timeout, Err: fmt.Errorf("reading the request header: %w", os.ErrDeadlineExceeded)})
 		c.close = true

@@ -11,7 +11,8 @@ var epoch = time.Now()
 // nano is the monotonic time in nanoseconds.
 func nano() int64 { return int64(time.Since(epoch)) }
 
-// dateCache holds the Date field of the current second.
+// dateCache holds the Date field of the current second. The sweeper keeps it,
+// so that no response reads the clock for it; it may be half a second late.
 type dateCache struct{ p atomic.Pointer[dateText] }
 
 type dateText struct {
@@ -19,13 +20,12 @@ type dateText struct {
 	line string
 }
 
-// line returns "Date: …\r\n".
-func (d *dateCache) line() string {
-	now := time.Now()
-	t := d.p.Load()
-	if t == nil || t.sec != now.Unix() {
-		t = &dateText{now.Unix(), "Date: " + now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") + "\r\n"}
-		d.p.Store(t)
+// set takes over the time.
+func (d *dateCache) set(now time.Time) {
+	if t := d.p.Load(); t == nil || t.sec != now.Unix() {
+		d.p.Store(&dateText{now.Unix(), "Date: " + now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") + "\r\n"})
 	}
-	return t.line
 }
+
+// line returns "Date: …\r\n".
+func (d *dateCache) line() string { return d.p.Load().line }

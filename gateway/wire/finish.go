@@ -16,8 +16,14 @@ type tlsConn interface{ ConnectionState() tls.ConnectionState }
 // finish is the end of a connection's goroutine.
 func (c *conn) finish() {
 	if p := recover(); p != nil {
-		c.lingering, c.w = false, nil // someone may still hold the buffers
+		c.lingering, c.w, c.close = false, nil, true // someone may still hold the buffers
 		c.report(&Error{Side: Us, Kind: Aborted, Err: fmt.Errorf("panic while serving: %v", p)})
+	}
+	if c.move && !c.close {
+		c.move = false
+		c.srv.moved.Add(1)
+		go c.run()
+		return
 	}
 	c.ctx.cancel()
 	if !c.hijacked {
@@ -55,7 +61,7 @@ func (c *conn) readBody(p []byte) (int, error) {
 	wait := c.srv.Timeouts.Body
 	start := nano()
 	for {
-		c.arm(start + int64(wait))
+		c.arm(start, int64(wait))
 		if c.ctx.over.Load() || c.quitBody.Load() { // after arm, which may undo a kick
 			return 0, &Error{Side: Client, Kind: Closed, Err: errForced}
 		}
@@ -79,18 +85,19 @@ func (c *conn) readBody(p []byte) (int, error) {
 
 // arm sets the read deadline, if it moved far enough to matter. It is early at
 // most, and whoever meets an early one looks at the clock and waits again.
-func (c *conn) arm(want int64) {
-	if slack(c.deadline, want) {
+func (c *conn) arm(now, wait int64) {
+	want := now + wait
+	if slack(c.deadline, want, wait) {
 		return
 	}
 	c.deadline = want
 	_ = c.nc.SetReadDeadline(epoch.Add(time.Duration(want)))
 }
 
-// slack reports whether a deadline in force will do for the wanted one.
-func slack(armed, want int64) bool {
+// slack reports whether a deadline in force will do for the wanted one, wait from now.
+func slack(armed, want, wait int64) bool {
 	d := want - armed
-	return armed != 0 && d >= 0 && d < min(int64(time.Second), (want-nano())/4)
+	return armed != 0 && d >= 0 && d < min(int64(time.Second), wait/4)
 }
 
 // preface looks for the connection preface of HTTP/2 and hands the connection
@@ -109,6 +116,7 @@ func (c *conn) preface() bool {
 	}
 	if len(have) < len(preface) {
 		c.scan.pos = c.n - c.r // wait for the rest
+		c.begun()
 		return true
 	}
 	if c.fd >= 0 {

@@ -50,7 +50,7 @@ func (p *Peer) Close() {
 }
 
 // take returns the kept connection that was used last, or nil.
-func (p *Peer) take() *upConn {
+func (p *Peer) take(now int64) *upConn {
 	p.mu.Lock()
 	n := len(p.idle)
 	if n == 0 {
@@ -61,7 +61,7 @@ func (p *Peer) take() *upConn {
 	p.idle[n-1] = nil
 	p.idle = p.idle[:n-1]
 	p.mu.Unlock()
-	if p.opts.IdleTimeout > 0 && nano()-u.idleSince > int64(p.opts.IdleTimeout) {
+	if p.opts.IdleTimeout > 0 && now-u.idleSince > int64(p.opts.IdleTimeout) {
 		u.close()
 		p.reap() // those below are older
 		return nil
@@ -69,13 +69,13 @@ func (p *Peer) take() *upConn {
 	return u
 }
 
-// give keeps a connection for later, if it may be kept.
-func (p *Peer) give(u *upConn) {
+// give keeps a connection that was in use until now for later, if it may be kept.
+func (p *Peer) give(u *upConn, now int64) {
 	if p.opts.Requests > 0 && u.served >= p.opts.Requests {
 		u.close()
 		return
 	}
-	u.idleSince = nano()
+	u.idleSince = now
 	p.mu.Lock()
 	if p.closed || len(p.idle) >= p.opts.Idle {
 		p.mu.Unlock()
@@ -191,16 +191,18 @@ func (u *upConn) fresh() (ok bool) {
 	return ok && err == nil
 }
 
-func (u *upConn) armRead(want int64) {
-	if slack(u.readBy, want) {
+func (u *upConn) armRead(now, wait int64) {
+	want := now + wait
+	if slack(u.readBy, want, wait) {
 		return
 	}
 	u.readBy = want
 	_ = u.nc.SetReadDeadline(epoch.Add(time.Duration(want)))
 }
 
-func (u *upConn) armWrite(want int64) {
-	if slack(u.writeBy, want) {
+func (u *upConn) armWrite(now, wait int64) {
+	want := now + wait
+	if slack(u.writeBy, want, wait) {
 		return
 	}
 	u.writeBy = want

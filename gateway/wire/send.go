@@ -65,7 +65,7 @@ func (s *sending) plan() {
 	}
 	b := &c.w.body
 	switch {
-	case !c.f.persistent(req.Minor), c.srv.stopping.Load(),
+	case !c.w.f.persistent(req.Minor), c.srv.stopping.Load(),
 		c.srv.Requests > 0 && c.served >= c.srv.Requests:
 		c.close = true
 	case b.eof.Load():
@@ -366,7 +366,7 @@ func (c *conn) write(b []byte) (int, error) {
 	}
 	for total < len(b) {
 		piece := b[total:min(len(b), total+copySize)]
-		c.armWrite(nano() + int64(c.srv.Timeouts.Send))
+		c.armWrite(nano(), int64(c.srv.Timeouts.Send))
 		n, err := c.nc.Write(piece)
 		total += n
 		if err == nil {
@@ -380,8 +380,9 @@ func (c *conn) write(b []byte) (int, error) {
 	return total, nil
 }
 
-func (c *conn) armWrite(want int64) {
-	if slack(c.writeBy, want) {
+func (c *conn) armWrite(now, wait int64) {
+	want := now + wait
+	if slack(c.writeBy, want, wait) {
 		return
 	}
 	c.writeBy = want

@@ -65,6 +65,7 @@ type Server struct {
 	work      sync.Pool
 
 	accepted, handled, requests atomic.Int64
+	moved                       atomic.Int64 // to new goroutines since the last collection
 }
 
 // Stats counts connections as nginx's stub_status does.
@@ -101,6 +102,7 @@ func (s *Server) setup() {
 		s.empty = make(chan struct{})
 		s.quit = make(chan struct{})
 		s.work.New = func() any { return newWork() }
+		s.date.set(time.Now())
 		go s.sweep(s.interval())
 	})
 }
@@ -159,6 +161,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 	s.setup()
 	s.accepted.Add(1)
 	if c := s.open(nc); c != nil {
+		c.pinned = true
 		c.run()
 	}
 }

@@ -1,7 +1,16 @@
 package wire
 
 import (
+	"runtime"
 	"time"
+)
+
+// After collectAfter connections moved to small stacks their old ones are
+// collected, at most once in collectEvery: this engine makes so little garbage
+// that the runtime might not look for minutes.
+const (
+	collectAfter = 1000
+	collectEvery = time.Minute
 )
 
 // interval is how often the sweeper looks: often enough for the shortest time-out.
@@ -18,11 +27,13 @@ func (s *Server) sweep(every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var due []*conn
+	var collected time.Time
 	for {
 		select {
 		case <-s.quit:
 			return
-		case <-tick.C:
+		case t := <-tick.C:
+			s.date.set(t)
 		}
 		now := nano()
 		due = due[:0]
@@ -37,6 +48,11 @@ func (s *Server) sweep(every time.Duration) {
 			c.look(now)
 		}
 		clear(due)
+		if s.moved.Load() >= collectAfter && time.Since(collected) > collectEvery {
+			s.moved.Store(0)
+			collected = time.Now()
+			runtime.GC()
+		}
 	}
 }
 

@@ -33,14 +33,22 @@ type trip struct {
 	wrote  int64 // bytes written
 	sent   bool  // all that Do writes itself is written
 	err    error
-	check  bool // a kept connection: look before writing
+	check  bool // look before writing
 	reused bool
+	begun  bool  // the callback has run
+	sentAt int64 // nano when the request was on its way
+	headAt int64 // nano when the response head was there
 }
 
 // maxResponseHead is the largest response head taken from an upstream.
 const maxResponseHead = 64 << 10
 
 var responseLimits = headLimits{first: maxResponseHead, line: maxResponseHead, total: maxResponseHead, fields: 1000}
+
+// peekAfter is how long a connection must have been unused, in nanoseconds, to
+// be looked at before it is used again. What an upstream does wrong within that
+// time reaches us before or after the look by chance.
+const peekAfter = int64(time.Millisecond)
 
 // errStale means that a kept connection was closed, or spoke, while unused.
 var errStale = errors.New("kept connection was closed")
@@ -58,8 +66,7 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 		return p.h2.do(x, out, resp)
 	}
 	start := nano()
-	for u := p.take(); u != nil; u = p.take() {
-		u.trip.reused = true
+	for u := p.take(start); u != nil; u = p.take(start) {
 		t, err := u.roundTrip(x, out, resp, start)
 		if err == nil {
 			return t, nil
@@ -116,8 +123,10 @@ func Replayable(out *Outgoing) bool {
 // roundTrip runs one exchange. On failure the connection is closed.
 func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int64) (Timing, *Error) {
 	t := &u.trip
-	reused := t.reused
-	*t = trip{x: x, out: out, resp: resp, reused: reused, check: reused, start: start}
+	reused := u.served > 0
+	t.forget()
+	t.x, t.out, t.resp, t.reused, t.start = x, out, resp, reused, start
+	t.check = reused && start-u.idleSince > peekAfter
 	resp.reset()
 	u.served++
 	t.buffers()
@@ -125,7 +134,8 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	stop := u.watch()
 	err := u.exchange()
 	stop()
-	tm := Timing{Header: time.Duration(nano() - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
+	t.headAt = nano()
+	tm := Timing{Header: time.Duration(t.headAt - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
 	if err == nil {
 		err = u.accept() // an empty body gives the connection back: t is not ours then
 	}
@@ -136,6 +146,9 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	}
 	return tm, nil
 }
+
+// forget drops what an exchange left behind, and the references with it.
+func (t *trip) forget() { *t = trip{} }
 
 // buffers gets the memory for request and response.
 func (t *trip) buffers() {
@@ -271,9 +284,18 @@ func peekReader(r *bytes.Reader) []byte {
 // exchange writes the request and reads the response head.
 func (u *upConn) exchange() error {
 	t := &u.trip
+	if u.parked() {
+		return u.exchangeParked()
+	}
 	if t.check && !u.fresh() {
 		return errStale
 	}
+	return u.slowly()
+}
+
+// slowly is exchange with ordinary calls.
+func (u *upConn) slowly() error {
+	t := &u.trip
 	if err := u.write(t.req); err != nil {
 		return err
 	}
@@ -348,7 +370,7 @@ func (u *upConn) read(p []byte) (int, error) {
 	from := nano()
 	wait := orMinute(t.out.Read)
 	for {
-		u.armRead(from + wait)
+		u.armRead(from, wait)
 		if t.canceled() { // after arming, which may undo a kick
 			return 0, errClientGone
 		}
@@ -389,7 +411,7 @@ func (u *upConn) write(p []byte) error {
 func (u *upConn) send(p []byte, wait int64) (int, error) {
 	total := 0
 	for total < len(p) {
-		u.armWrite(nano() + wait)
+		u.armWrite(nano(), wait)
 		n, err := u.nc.Write(p[total:min(len(p), total+copySize)])
 		total += n
 		if err != nil {

@@ -35,9 +35,11 @@ type upBody struct {
 func (u *upConn) accept() error {
 	t := &u.trip
 	r, f := t.resp, &t.f
-	b := new(upBody)
+	var b *upBody
 	if c := t.x.conn; c != nil && !t.own {
 		b, c.w.up = &c.w.resp, t.buf
+	} else {
+		b = new(upBody)
 	}
 	u.body = b
 	b.begin(u)
@@ -170,8 +172,12 @@ func (b *upBody) release() {
 		u.close()
 		return
 	}
-	u.trip = trip{}
-	u.peer.give(u)
+	now := t.headAt
+	if !b.full {
+		now = nano()
+	}
+	t.forget()
+	u.peer.give(u, now)
 }
 
 // Close gives the connection back, or closes it if the body was not read to its end.

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"sluice/admin"
+	"sluice/balancer"
+	"sluice/conf"
+	"sluice/configcenter/resource"
+	"sluice/gateway"
+	"sluice/plugins"
+	"sluice/plugins/prometheus"
+)
+
+// openAdmin makes the handlers of the Admin API, the status API and the export
+// server of the metrics.
+func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
+	d, a := &p.cfg.Deployment.Admin, &p.cfg.Apisix
+	o := admin.Options{
+		Store: p.center.store, Registry: p.registry,
+		Plugins:       p.enabled,
+		EncryptFields: a.DataEncryption.Enable,
+		Try:           p.gateway.Try,
+		TryPlugin:     p.gateway.TryPlugin,
+		Vars:          gateway.CheckVars,
+		KeyRequired:   d.KeyRequired && len(d.Keys) > 0,
+		AllowAdmin:    d.Allow,
+		CORS:          d.EnableCORS,
+		HideVersion:   !a.EnableServerTokens,
+		V2:            d.Version != "v3",
+		StreamMode:    p.cfg.ServesStream(),
+		Standalone:    p.center.standalone,
+		Reload:        p.reload,
+		Log:           p.log,
+	}
+	if k := p.center.keyring; k != nil {
+		o.Keyring = k
+	}
+	for _, k := range d.Keys {
+		o.Keys = append(o.Keys, admin.Key{Name: k.Name, Key: k.Key, Role: k.Role})
+	}
+	for _, x := range p.cfg.XRPC.Protocols {
+		o.Protocols = append(o.Protocols, x.Name)
+	}
+	h, err := admin.New(o)
+	if err != nil {
+		return err
+	}
+	handlers[conf.AdminAPI] = h
+	handlers[conf.Status] = admin.NewStatus(p.ready)
+	return p.openMetrics(handlers)
+}
+
+func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
+	e, err := prometheus.Open(p.shared, p.cfg.PluginAttr["prometheus"])
+	if err != nil {
+		return err
+	}
+	e.Add(p.gauges)
+	handlers[conf.Metrics] = e.Handler()
+	return nil
+}
+
+func (p *parts) openControl(handlers map[conf.Service]http.Handler) error {
+	handlers[conf.ControlAPI] = admin.NewControl(admin.ControlOptions{
+		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log})
+	return nil
+}
+
+// enabled are the plugins of the two subsystems.
+func (p *parts) enabled() (http, stream admin.Plugins) { return p.catalog, p.streamCatalog }
+
+// ready is nil once a configuration is live.
+func (p *parts) ready() error {
+	if p.gateway.Rev() == 0 && !p.gateway.Started() {
+		return errNotReady
+	}
+	return nil
+}
+
+// reload reads the plugin lists anew. The set of plugins of a process is fixed
+// when it starts: there is nothing to load.
+func (p *parts) reload(context.Context) error { return nil }
+
+// live shows the running gateway to the control API.
+type live struct{ p *parts }
+
+func (l live) Rev() int64 { return l.p.gateway.Rev() }
+
+func (l live) WaitRev(ctx context.Context, rev int64) error { return l.p.gateway.WaitRev(ctx, rev) }
+
+func (l live) Items(k resource.Kind) []admin.LiveItem {
+	var out []admin.LiveItem
+	prefix := l.p.center.store.Prefix()
+	for item := range l.p.gateway.Snapshot().All(k) {
+		out = append(out, admin.LiveItem{
+			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: item.Raw,
+			Created: item.Create, Modified: item.Mod,
+		})
+	}
+	return out
+}
+
+func (l live) Health(k resource.Kind, id string) []admin.NodeHealth {
+	h, ok := l.p.gateway.Health(k, id)
+	if !ok {
+		return nil
+	}
+	out := make([]admin.NodeHealth, len(h.Nodes))
+	for i, n := range h.Nodes {
+		out[i] = nodeHealth(n)
+	}
+	return out
+}
+
+func nodeHealth(n balancer.NodeHealth) admin.NodeHealth {
+	out := admin.NodeHealth{IP: n.IP, Port: n.Port, Hostname: n.Hostname, Status: n.Status}
+	out.Counter.Success = n.Counter.Success
+	out.Counter.HTTP = n.Counter.HTTPFailure
+	out.Counter.TCP = n.Counter.TCPFailure
+	out.Counter.Timeout = n.Counter.TimeoutFailure
+	return out
+}
+
+func (live) Discovery(string, string) (any, bool) { return nil, false }
+
+func (live) PluginAPI(http.ResponseWriter, *http.Request) bool { return false }
+
+// gauges are the metrics that are read when somebody asks.
+func (p *parts) gauges(yield func(metric string, value int64, labels ...string)) {
+	s := p.server.Stats()
+	for _, c := range []struct {
+		state string
+		n     int64
+	}{{"active", s.Active}, {"accepted", s.Accepted}, {"handled", s.Handled},
+		{"reading", s.Reading}, {"writing", s.Writing}, {"waiting", s.Waiting}} {
+		yield("nginx_http_current_connections", c.n, c.state)
+	}
+	yield("http_requests_total", p.gateway.Requests())
+	yield("etcd_reachable", p.center.reachable())
+	snap := p.gateway.Snapshot()
+	for _, k := range resource.Kinds {
+		yield("etcd_modify_indexes", snap.ModRev(k.Kind), string(k.Kind))
+	}
+	yield("etcd_modify_indexes", snap.Rev(), "max_modify_index")
+	p.gateway.EachHealth(func(name, ip, port string, up bool) {
+		v := int64(0)
+		if up {
+			v = 1
+		}
+		yield("upstream_status", v, name, ip, port)
+	})
+}
+
+var _ admin.Plugins = (*plugins.Catalog)(nil)

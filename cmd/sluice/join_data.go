@@ -1,0 +1,108 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"sluice/balancer"
+	"sluice/balancer/discovery/dns"
+	"sluice/balancer/probe"
+	"sluice/gateway/h2"
+	"sluice/gateway/wire"
+)
+
+// openServer makes what answers on the data listeners: the HTTP/1.1 engine,
+// HTTP/2 beside it, and TLS in front of both.
+func (p *parts) openServer() error {
+	n, l := &p.cfg.Nginx.HTTP, &p.cfg.Sluice.Limits
+	two := h2.New(p.gateway, h2.Options{IdleTimeout: n.KeepaliveTimeout, HeaderBytes: uint32(l.HeaderBytes)})
+	p.server = &wire.Server{
+		Handler:    p.gateway,
+		Limits:     wire.Limits{HeaderBytes: int(l.HeaderBytes), Fields: l.HeaderFields},
+		Timeouts:   wire.Timeouts{Header: n.ClientHeaderTimeout, Body: n.ClientBodyTimeout, Send: n.SendTimeout, Idle: n.KeepaliveTimeout},
+		Engine:     p.cfg.Sluice.Engine,
+		BadRequest: p.gateway.Refused,
+		OnError: func(remote net.Addr, err *wire.Error) {
+			p.log.Debug("connection ended", "remote", remote.String(), "err", err)
+		},
+	}
+	if p.cfg.Apisix.EnableHTTP2 {
+		p.server.H2C = two.ServeConn
+	}
+	p.https = p.serveTLS(two)
+	return nil
+}
+
+// serveTLS serves HTTPS listeners: the handshake chooses the certificate by
+// name from the live version, and the protocol by ALPN.
+func (p *parts) serveTLS(two *h2.Server) func(net.Listener) error {
+	base := &tls.Config{
+		MinVersion:             tls.VersionTLS12,
+		SessionTicketsDisabled: !p.cfg.Apisix.SSL.SessionTickets,
+		GetConfigForClient:     p.gateway.TLSConfig,
+		NextProtos:             nextProtos(p.cfg.Apisix.EnableHTTP2),
+	}
+	return func(l net.Listener) error {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			go p.serveTLSConn(tls.Server(c, base), two)
+		}
+	}
+}
+
+// handshakeTime bounds a TLS handshake.
+const handshakeTime = 10 * time.Second
+
+func (p *parts) serveTLSConn(c *tls.Conn, two *h2.Server) {
+	_ = c.SetDeadline(time.Now().Add(handshakeTime))
+	if err := c.HandshakeContext(p.ctx); err != nil {
+		p.log.Info("TLS handshake failed", "remote", c.RemoteAddr().String(), "err", err)
+		_ = c.Close()
+		return
+	}
+	_ = c.SetDeadline(time.Time{})
+	if c.ConnectionState().NegotiatedProtocol == "h2" {
+		two.ServeConn(c)
+		return
+	}
+	p.server.ServeConn(c)
+}
+
+func (p *parts) resolver() (balancer.Resolver, error) {
+	a := &p.cfg.Apisix
+	c, err := dns.New(dns.Config{
+		Servers: a.DNSResolver, ResolvConf: "/etc/resolv.conf", Hosts: "/etc/hosts",
+		Search: a.EnableResolvSearchOpt, NoIPv6: !a.EnableIPv6,
+		Valid: time.Duration(a.DNSResolverValid) * time.Second, Timeout: a.ResolverTimeout, Log: p.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("apisix.dns_resolver: %w", err)
+	}
+	p.onCloseDo(c.Close)
+	return c, nil
+}
+
+// probe is how active health checks ask; ssl_trusted_certificate says whom an
+// https probe believes.
+func (p *parts) probe() (balancer.Probe, error) {
+	file := p.cfg.Apisix.SSL.TrustedCertificate
+	if file == "" || file == "system" {
+		return probe.New(nil), nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("apisix.ssl.ssl_trusted_certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("apisix.ssl.ssl_trusted_certificate: no certificate in %s", file)
+	}
+	return probe.New(roots), nil
+}

@@ -1,0 +1,169 @@
+package etcd
+
+import (
+	"context"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"sluice/configcenter"
+	"sluice/configcenter/resource"
+)
+
+// pageSize is how many keys are read at once.
+const pageSize = 2000
+
+// Get returns one object.
+func (c *Center) Get(ctx context.Context, k resource.Kind, id string) (configcenter.Change, error) {
+	var out configcenter.Change
+	key := c.key(k, id)
+	err := c.do(ctx, "get "+key, func(ctx context.Context, kv *clientv3.Client) error {
+		r, err := kv.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if len(r.Kvs) == 0 {
+			return configcenter.ErrNotFound
+		}
+		out = object(k, id, r.Kvs[0])
+		return nil
+	})
+	return out, err
+}
+
+// List returns all objects of a kind in key order, as they were at one revision.
+func (c *Center) List(ctx context.Context, k resource.Kind) ([]configcenter.Change, error) {
+	all, _, err := c.read(ctx, c.cfg.Prefix+configcenter.Dir(k))
+	var out []configcenter.Change
+	for _, o := range all {
+		if o.Kind == k {
+			out = append(out, o)
+		}
+	}
+	return out, err
+}
+
+// version is a state of a store: a cluster that was restored from a backup is
+// another one.
+type version struct {
+	cluster uint64
+	rev     int64
+}
+
+// read returns the objects below a key in key order, page by page but as they
+// were at one version, which it also returns.
+func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, version, error) {
+	var out []configcenter.Change
+	var at version
+	key, end := from, clientv3.GetPrefixRangeEnd(from)
+	for more := true; more; {
+		err := c.do(ctx, "read "+from, func(ctx context.Context, kv *clientv3.Client) error {
+			r, err := kv.Get(ctx, key, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(at.rev))
+			if err != nil {
+				return err
+			}
+			if at.rev == 0 {
+				at = version{cluster: r.Header.ClusterId, rev: r.Header.Revision}
+			}
+			for _, kv := range r.Kvs {
+				if o, ok := c.parse(kv); ok {
+					out = append(out, o)
+				}
+			}
+			if more = r.More; more {
+				key = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, version{}, err
+		}
+	}
+	return out, at, nil
+}
+
+// Put stores an object, and reads its revisions back in the same transaction.
+func (c *Center) Put(ctx context.Context, k resource.Kind, id string, value []byte, o configcenter.PutOptions) (configcenter.Change, error) {
+	var out configcenter.Change
+	key := c.key(k, id)
+	err := c.do(ctx, "put "+key, func(ctx context.Context, kv *clientv3.Client) error {
+		var opts []clientv3.OpOption
+		if o.TTL > 0 {
+			lease, err := kv.Grant(ctx, o.TTL)
+			if err != nil {
+				return err
+			}
+			opts = append(opts, clientv3.WithLease(lease.ID))
+		}
+		txn := kv.Txn(ctx)
+		if o.Rev != 0 {
+			txn = txn.If(clientv3.Compare(clientv3.ModRevision(key), "=", o.Rev))
+		}
+		r, err := txn.Then(clientv3.OpPut(key, string(value), opts...), clientv3.OpGet(key)).Commit()
+		if err != nil {
+			return err
+		}
+		if !r.Succeeded {
+			return configcenter.ErrConflict // a lease made for nothing runs out by itself
+		}
+		out = object(k, id, r.Responses[1].GetResponseRange().Kvs[0])
+		return nil
+	})
+	return out, err
+}
+
+// Delete removes an object.
+func (c *Center) Delete(ctx context.Context, k resource.Kind, id string) error {
+	key := c.key(k, id)
+	return c.do(ctx, "delete "+key, func(ctx context.Context, kv *clientv3.Client) error {
+		r, err := kv.Delete(ctx, key)
+		if err == nil && r.Deleted == 0 {
+			err = configcenter.ErrNotFound
+		}
+		return err
+	})
+}
+
+// NextID is the revision of a write to the key gen_id.
+func (c *Center) NextID(ctx context.Context) (int64, error) {
+	var id int64
+	key := c.cfg.Prefix + "/gen_id"
+	err := c.do(ctx, "put "+key, func(ctx context.Context, kv *clientv3.Client) error {
+		r, err := kv.Put(ctx, key, "1")
+		if err == nil {
+			id = r.Header.Revision
+		}
+		return err
+	})
+	return id, err
+}
+
+// parse turns a key and its value into an object; false for everything else
+// that lies below the prefix.
+func (c *Center) parse(kv *mvccpb.KeyValue) (configcenter.Change, bool) {
+	if string(kv.Value) == directory {
+		return configcenter.Change{}, false
+	}
+	k, id, ok := c.parseKey(kv.Key)
+	if !ok {
+		return configcenter.Change{}, false
+	}
+	return object(k, id, kv), true
+}
+
+func (c *Center) parseKey(key []byte) (resource.Kind, string, bool) {
+	path, ok := strings.CutPrefix(string(key), c.cfg.Prefix)
+	if !ok {
+		return "", "", false
+	}
+	return configcenter.ParsePath(path)
+}
+
+func object(k resource.Kind, id string, kv *mvccpb.KeyValue) configcenter.Change {
+	value := kv.Value
+	if value == nil {
+		value = []byte{} // an empty value is not a deletion
+	}
+	return configcenter.Change{Kind: k, ID: id, Value: value, Create: kv.CreateRevision, Mod: kv.ModRevision}
+}

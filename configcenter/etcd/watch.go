@@ -1,0 +1,113 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"sluice/configcenter"
+)
+
+// errReload says that the watch cannot go on from where it was: the history
+// was compacted, or the store went back behind it. All is read again.
+var errReload = errors.New("reading everything again")
+
+// firstPause is the pause before the first try to reconnect; it doubles up to
+// the configured delay.
+const firstPause = 50 * time.Millisecond
+
+// reader is one Watch: where it is, and how it recovers.
+type reader struct {
+	c     *Center
+	yield func(configcenter.Batch, error) bool
+	at    version // everything up to here was handed out
+	pause time.Duration
+	done  bool // the consumer has enough
+}
+
+// Watch sends everything and then, batch by batch, what changes. While a batch
+// is worked on, further ones are gathered into the next. Only events and
+// notifications of progress move the revision on, never silence.
+func (c *Center) Watch(ctx context.Context) iter.Seq2[configcenter.Batch, error] {
+	return func(yield func(configcenter.Batch, error) bool) {
+		r := &reader{c: c, yield: yield, pause: firstPause}
+		full := true
+		for ctx.Err() == nil && !r.done {
+			var err error
+			if full {
+				err = r.load(ctx)
+			}
+			if err == nil && !r.done {
+				full = false
+				err = r.follow(ctx)
+			}
+			if ctx.Err() != nil || r.done {
+				return
+			}
+			full = full || errors.Is(err, errReload)
+			if !yield(configcenter.Batch{}, err) {
+				return
+			}
+			if !r.wait(ctx) {
+				return
+			}
+		}
+	}
+}
+
+// wait pauses before the next try: briefly first, then up to the configured
+// delay, with jitter so that a fleet does not come back in step.
+func (r *reader) wait(ctx context.Context) bool {
+	d := r.pause
+	r.pause = min(2*r.pause, r.c.cfg.ResyncDelay)
+	return pause(ctx, d+rand.N(d/2+1))
+}
+
+// load hands out everything as one full batch.
+func (r *reader) load(ctx context.Context) error {
+	all, at, err := r.c.read(ctx, r.c.cfg.Prefix+"/")
+	if errors.Is(err, rpctypes.ErrCompacted) {
+		return fmt.Errorf("%w: %w", errReload, err) // between two pages
+	}
+	if err != nil {
+		return err
+	}
+	r.at = at
+	r.send(configcenter.Batch{Rev: at.rev, Full: true, Changes: all})
+	return nil
+}
+
+func (r *reader) send(b configcenter.Batch) {
+	if !r.done && !r.yield(b, nil) {
+		r.done = true
+	}
+}
+
+// follow hands out changes until the watch is lost.
+func (r *reader) follow(ctx context.Context) error {
+	s, err := r.c.openStream(ctx, r.at)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	start := time.Now()
+	for !r.done {
+		b, err := s.next(r.at.rev)
+		if time.Since(start) > r.c.cfg.ResyncDelay {
+			r.pause = firstPause // it held: the next loss is a new one
+		}
+		if err != nil {
+			return err
+		}
+		r.at.rev = b.Rev
+		if len(b.Changes) > 0 {
+			r.send(b)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package gateway
+
+import (
+	"sluice/configcenter/resource"
+	"sluice/plugins"
+)
+
+// compileGlobal rebuilds the chain of the global rules when one of them, or the
+// metadata of a plugin, changed. All rules make one set; a plugin that stands
+// in several is in none of them, because nobody could say which is meant.
+func (k *compiler) compileGlobal(dirty map[resource.Kind]map[string]struct{}) {
+	if len(dirty[resource.GlobalRules]) == 0 && !k.globalUsesMetadata(dirty[resource.PluginMetadata]) {
+		return
+	}
+	merged := map[string]configured{}
+	twice := map[string]bool{}
+	for item := range k.snap.All(resource.GlobalRules) {
+		for name, conf := range item.Value.(*resource.PluginSet).Plugins {
+			if _, ok := merged[name]; ok {
+				twice[name] = true
+			}
+			merged[name] = configured{"global_rules/" + item.ID, conf}
+		}
+	}
+	for name := range twice {
+		delete(merged, name)
+		k.o.Log.Error("plugin stands in more than one global rule, left out of all", "plugin", name)
+	}
+	var uses []*instanceRef
+	var list []*plugins.Instance
+	for name, c := range merged {
+		u, l, err := k.instantiate(map[string]configured{name: c}, func(string) {})
+		if err != nil {
+			k.fail(resource.GlobalRules, c.owner[len("global_rules/"):], err)
+			u, l = k.lastGlobal(name)
+		}
+		uses, list = append(uses, u...), append(list, l...)
+	}
+	old := k.globalUses
+	k.global, k.globalUses = plugins.NewChain(list, nil), uses
+	k.instances.release(old)
+}
+
+// lastGlobal takes the instance of a plugin over from the version before.
+func (k *compiler) lastGlobal(name string) ([]*instanceRef, []*plugins.Instance) {
+	for _, ref := range k.globalUses {
+		if ref.Spec.Name == name {
+			k.instances.keep(ref)
+			return []*instanceRef{ref}, []*plugins.Instance{ref.Instance}
+		}
+	}
+	return nil, nil
+}
+
+func (k *compiler) globalUsesMetadata(changed map[string]struct{}) bool {
+	for name := range changed {
+		if k.global.Has(name) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"sluice/configcenter/resource"
+	"sluice/plugins"
+	"sluice/router/expr"
+)
+
+// instances keeps plugin instances by identity, so that the same configuration
+// at the same place is one instance in every version that has it. Instances
+// are counted; the last user gives one back to be closed after the grace period.
+type instances struct {
+	o  *Options
+	mu sync.Mutex
+	m  map[string]*instanceRef
+	// upstreams are for plugins that choose one.
+	upstreams *upstreams
+}
+
+type instanceRef struct {
+	*plugins.Instance
+	key  string
+	refs int
+}
+
+// get returns the instance of plugin name with conf at owner. meta is the
+// plugin's metadata, or nil.
+func (is *instances) get(owner, name string, conf, meta json.RawMessage) (*instanceRef, error) {
+	key := identity(owner, name, conf, meta)
+	is.mu.Lock()
+	if ref := is.m[key]; ref != nil {
+		ref.refs++
+		is.mu.Unlock()
+		return ref, nil
+	}
+	is.mu.Unlock()
+	in, err := is.build(owner, name, conf, meta, false)
+	if err != nil {
+		return nil, err
+	}
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	if ref := is.m[key]; ref != nil { // built meanwhile by another
+		ref.refs++
+		closeInstance(in)
+		return ref, nil
+	}
+	ref := &instanceRef{Instance: in, key: key, refs: 1}
+	is.m[key] = ref
+	return ref, nil
+}
+
+// release gives instances back. Those without users are closed after the grace
+// period, unless somebody took them up again.
+func (is *instances) release(refs []*instanceRef) {
+	var idle []*instanceRef
+	is.mu.Lock()
+	for _, r := range refs {
+		if r.refs--; r.refs == 0 {
+			delete(is.m, r.key)
+			idle = append(idle, r)
+		}
+	}
+	is.mu.Unlock()
+	if len(idle) == 0 {
+		return
+	}
+	time.AfterFunc(is.o.Grace, func() {
+		for _, r := range idle {
+			closeInstance(r.Instance)
+		}
+	})
+}
+
+func closeInstance(in *plugins.Instance) {
+	if in.Phases.Close != nil {
+		in.Phases.Close()
+	}
+}
+
+// build makes an instance. check says that it is only a trial.
+func (is *instances) build(owner, name string, conf, meta json.RawMessage, check bool) (*plugins.Instance, error) {
+	spec, ok := is.o.Catalog.Spec(name)
+	if !ok {
+		return nil, &plugins.UnknownError{Name: name}
+	}
+	m, err := plugins.MetaOf(conf)
+	if err != nil {
+		return nil, err
+	}
+	in := &plugins.Instance{Spec: spec, Priority: spec.Priority, ErrorResponse: m.ErrorResponse}
+	if m.Priority != nil {
+		in.Priority = *m.Priority
+	}
+	if len(m.Filter) > 0 {
+		if in.Filter, err = filterFunc(m.Filter); err != nil {
+			return nil, err
+		}
+	}
+	if is.o.Secrets != nil {
+		if conf, err = is.o.Secrets(conf); err != nil {
+			return nil, err
+		}
+	}
+	var opened []plugins.Upstream
+	env := is.env(owner, name, conf, meta, check, &opened)
+	in.Key = env.Key
+	in.Phases, err = spec.New(conf, env)
+	abandon := func() {
+		for _, u := range opened {
+			is.upstreams.abandon(u)
+		}
+	}
+	if err != nil {
+		abandon()
+		return nil, err
+	}
+	if len(opened) > 0 {
+		stop := in.Phases.Close
+		in.Phases.Close = func() {
+			if stop != nil {
+				stop()
+			}
+			abandon()
+		}
+	}
+	return in, nil
+}
+
+// env is what the instance may reach. Upstreams it opens are added to opened.
+func (is *instances) env(owner, name string, conf, meta json.RawMessage, check bool, opened *[]plugins.Upstream) *plugins.Env {
+	e := &plugins.Env{
+		Key:   identity(owner, name, conf, nil),
+		Owner: owner, Name: name,
+		Log:      is.o.Log.With("plugin", name, "owner", owner),
+		Metadata: meta,
+		Shared:   is.o.Shared,
+		Now:      is.o.Now,
+		Check:    check,
+		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
+			u, err := is.upstreams.forPlugin(owner+"#"+name, id, inline)
+			if err == nil {
+				*opened = append(*opened, u)
+			}
+			return u, err
+		},
+		APIs: is.apis,
+	}
+	if is.o.Attr != nil {
+		e.Attr = is.o.Attr(name)
+	}
+	e.Build = func(inner string, c json.RawMessage) (plugins.Phases, error) {
+		filled, err := is.o.Catalog.Check(inner, c, plugins.Conf)
+		if err != nil {
+			return plugins.Phases{}, err
+		}
+		spec, ok := is.o.Catalog.Spec(inner)
+		if !ok {
+			return plugins.Phases{}, &plugins.UnknownError{Name: inner}
+		}
+		return spec.New(filled, is.env(owner+"/"+name, inner, filled, nil, check, opened))
+	}
+	return e
+}
+
+func (is *instances) apis() []plugins.API {
+	var all []plugins.API
+	for _, name := range is.o.Catalog.Names() {
+		spec, _ := is.o.Catalog.Spec(name)
+		all = append(all, spec.APIs...)
+	}
+	return all
+}
+
+// identity is what makes two configured plugins the same.
+func identity(owner, name string, conf, meta json.RawMessage) string {
+	h := sha256.New()
+	h.Write(conf)
+	if meta != nil {
+		h.Write([]byte{0})
+		h.Write(meta)
+	}
+	return owner + "#" + name + "#" + hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// filterFunc compiles _meta.filter.
+func filterFunc(rule json.RawMessage) (func(*plugins.Ctx) bool, error) {
+	f, err := expr.Compile(rule, plugins.ExprValue)
+	if err != nil {
+		return nil, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
+	}
+	return f.Eval, nil
+}
+
+// keep counts one more user of an instance in use.
+func (is *instances) keep(r *instanceRef) {
+	is.mu.Lock()
+	r.refs++
+	is.mu.Unlock()
+}

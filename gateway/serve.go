@@ -1,0 +1,333 @@
+package gateway
+
+import (
+	"bytes"
+	"net/netip"
+	"runtime/debug"
+
+	"sluice/balancer"
+	"sluice/gateway/uri"
+	"sluice/gateway/wire"
+	"sluice/plugins"
+	"sluice/router"
+)
+
+// walk is a request on its way, with what only the gateway sees. One belongs to
+// each client connection and is reused for its requests.
+type walk struct {
+	plugins.Ctx
+	g     *Gateway
+	x     *wire.Exchange
+	table *table         // one version for the whole walk
+	route *route         // notFound when none matched
+	chain *plugins.Chain // the route's, or the one merged with the consumer's
+	in    router.Input
+
+	up     *upstream // chosen for this request
+	out    wire.Outgoing
+	tried  []*balancer.Endpoint
+	open   *balancer.Endpoint // whose answer is on its way
+	replay bytes.Reader       // body of the request, when it is in memory
+	sent   wire.Sent
+	body   replyBody
+
+	filter wire.BodyFilter // w.filterBody, bound once
+}
+
+// notFound stands in for the route of a request that matched none.
+var notFound = &route{chain: plugins.Empty, slot: -1, fail: &plugins.Reply{
+	Status: 404, Body: plugins.ErrorMsg{ErrorMsg: "404 Route Not Found"}}}
+
+// Serve is the request's walk. It implements wire.Handler.
+func (g *Gateway) Serve(x *wire.Exchange) {
+	w := g.begin(x)
+	defer w.end()
+	rep, err := w.answer()
+	switch {
+	case err != nil:
+		rep = w.fault(err)
+		fallthrough
+	case rep != nil:
+		w.reply(rep)
+	}
+	w.respond()
+}
+
+// begin readies the connection's walk for a new request.
+func (g *Gateway) begin(x *wire.Exchange) *walk {
+	w, _ := x.Slot.(*walk)
+	if w == nil {
+		w = &walk{g: g}
+		w.filter = w.filterBody
+		x.Slot = w
+	}
+	t := g.live.Load()
+	w.x, w.table, w.route, w.chain, w.up = x, t, notFound, plugins.Empty, nil
+	w.tried, w.sent = w.tried[:0], wire.Sent{}
+	w.Ctx.Reset(x.Context, &x.Req, t.consumers, g.o.Log)
+	w.Start = g.o.Now()
+	g.requests.Add(1)
+	return w
+}
+
+// answer finds the response: a plugin's reply, ours, or (nil, nil) when the
+// upstream's is in w.x.Resp.
+func (w *walk) answer() (*plugins.Reply, error) {
+	if rep := w.admit(); rep != nil {
+		return rep, nil
+	}
+	w.match()
+	for _, phase := range [...]func(*walk) (*plugins.Reply, error){
+		(*walk).rewrite, (*walk).consumer, (*walk).access,
+	} {
+		if rep, err := phase(w); rep != nil || err != nil {
+			return rep, err
+		}
+	}
+	return w.forward()
+}
+
+// admit makes the canonical path, settles who the client is, and refuses what
+// must not be served.
+func (w *walk) admit() *plugins.Reply {
+	r := w.Req
+	if !w.canonical() {
+		return w.refuse(400)
+	}
+	w.Addr, w.Port = r.Remote.Addr().Unmap(), r.Remote.Port()
+	w.g.o.RealIP.apply(w)
+	w.forwarded()
+	if r.TLS != nil {
+		if status := w.table.certs.VerifyRequest(r.TLS, r.Host, w.Path); status != 0 {
+			return w.refuse(status)
+		}
+	}
+	if max := w.g.o.MaxBody; max > 0 && r.ContentLength > max {
+		return w.refuse(413)
+	}
+	return nil
+}
+
+// refuse answers in the engine's place rather than a plugin's.
+func (w *walk) refuse(status int) *plugins.Reply {
+	w.ReplySource = "nginx"
+	return &plugins.Reply{Status: status}
+}
+
+// canonical makes the one path that router, plugins and variables see, and
+// false for a target that has none.
+func (w *walk) canonical() bool {
+	var err error
+	if w.Path, w.Query, err = uri.Canonical(w.Req.Target); err != nil {
+		w.Path = "/"
+		return false
+	}
+	o := &w.g.o.Path
+	if o.TrimSlash {
+		w.Path = uri.TrimSlash(w.Path)
+	}
+	if o.Servlet {
+		plain, err := uri.Servlet(w.Path)
+		if err != nil {
+			return false
+		}
+		if plain != w.Path {
+			w.UpstreamURI = uri.EncodeControls(w.Path)
+			if w.Query != "" {
+				w.UpstreamURI += "?" + w.Query
+			}
+			w.Path = plain
+		}
+	}
+	return true
+}
+
+// PathOptions are the ways in which paths are prepared for matching.
+type PathOptions struct {
+	TrimSlash   bool // delete_uri_tail_slash
+	Servlet     bool // normalize_uri_like_servlet
+	KeepSlashes bool // match_uri_encoded_slash
+}
+
+// match asks the router. A request that matches nothing keeps notFound, whose
+// reply comes after the global rules had their say.
+func (w *walk) match() {
+	in := &w.in
+	*in = router.Input{Params: in.Params[:0], Ctx: &w.Ctx}
+	in.HostPort = w.Req.Host
+	in.Host = w.lowerHost(w.Req.Host)
+	in.Path, in.Method, in.Addr = w.Path, w.Req.Method, w.Addr
+	if w.g.o.Path.KeepSlashes {
+		if kept, ok := uri.KeepSlashes(w.Req.Target, w.Path); ok {
+			in.Path = kept
+		}
+	}
+	r, ok := w.table.router.Match(in)
+	if !ok {
+		return
+	}
+	w.route, w.chain = r, r.chain
+	w.Route, w.Service = r.def, r.service
+	w.Matched = plugins.Matched{Path: in.MatchedPath, Host: in.MatchedHost}
+	for _, p := range in.Params {
+		w.Params = append(w.Params, plugins.Param{Name: p.Name, Value: p.Value})
+	}
+}
+
+func (w *walk) rewrite() (*plugins.Reply, error) {
+	if w.route.fail != nil && w.route != notFound {
+		return w.route.fail, nil
+	}
+	w.InGlobalRules(w.chain)
+	rep, err := w.table.global.Rewrite(&w.Ctx)
+	w.InGlobalRules(nil)
+	if rep != nil || err != nil {
+		return rep, err
+	}
+	return w.chain.Rewrite(&w.Ctx)
+}
+
+// consumer merges what the consumer brings into the chain, once an auth plugin
+// has found one.
+func (w *walk) consumer() (*plugins.Reply, error) {
+	if w.Consumer == nil || w.Consumer.Extra == nil {
+		return nil, nil
+	}
+	if w.Consumer.Extra.MissingGroup {
+		return &plugins.Reply{Status: 503, Body: ""}, nil
+	}
+	w.chain = w.route.chainFor(w.Consumer.Extra)
+	return w.chain.RewriteInConsumer(&w.Ctx)
+}
+
+func (w *walk) access() (*plugins.Reply, error) {
+	w.InGlobalRules(w.chain)
+	rep, err := w.table.global.Access(&w.Ctx)
+	w.InGlobalRules(nil)
+	if rep != nil || err != nil {
+		return rep, err
+	}
+	if w.route == notFound {
+		return notFound.fail, nil
+	}
+	return w.chain.Access(&w.Ctx)
+}
+
+// respond sends what is in w.x.Resp: every response, whoever made it, takes
+// this way out.
+func (w *walk) respond() {
+	w.Resp = &w.x.Resp
+	w.decorate()
+	if err := w.headerFilters(); err != nil {
+		w.discard()
+		w.reply(w.fault(err))
+		w.Resp = &w.x.Resp
+		w.decorate()
+	}
+	var filter wire.BodyFilter
+	if w.chain.FiltersBody() || w.table.global.FiltersBody() {
+		filter = w.filter
+	}
+	if w.Resp.Status == 101 {
+		w.tunnel()
+		return
+	}
+	sent, err := w.x.Send(w.Resp, filter)
+	w.sent = sent
+	if err != nil {
+		w.sendFailed(err)
+	}
+}
+
+func (w *walk) headerFilters() error {
+	w.InGlobalRules(w.chain)
+	err := w.table.global.HeaderFilter(&w.Ctx)
+	w.InGlobalRules(nil)
+	if err != nil {
+		return err
+	}
+	return w.chain.HeaderFilter(&w.Ctx)
+}
+
+// filterBody passes a piece of the body through the global rules' filters, the
+// route's, and then everybody's delayed ones.
+func (w *walk) filterBody(piece []byte, last bool) (out []byte, err error) {
+	c, global := &w.Ctx, w.table.global
+	for _, f := range [...]plugins.BodyFunc{global.BodyFilter, w.chain.BodyFilter, global.DelayedBody, w.chain.DelayedBody} {
+		if piece, err = f(c, piece, last); err != nil {
+			w.g.o.Log.Error("body filter failed", "err", err)
+			return nil, err
+		}
+	}
+	return piece, nil
+}
+
+// end runs the log phase whatever happened before. A panic costs this request
+// only: it is logged with its stack and answered 500 when nothing was sent yet.
+func (w *walk) end() {
+	if p := recover(); p != nil {
+		w.panicked(p)
+	}
+	w.settle()
+	w.BytesSent, w.BodySent = w.sent.Total, w.sent.Body
+	w.runLog()
+	w.g.o.AccessLog.Write(&w.Ctx)
+}
+
+func (w *walk) runLog() {
+	defer func() {
+		if p := recover(); p != nil {
+			w.g.o.Log.Error("panic in log phase", "plugin", w.Running(), "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	w.InGlobalRules(w.chain)
+	w.table.global.Log(&w.Ctx)
+	w.InGlobalRules(nil)
+	w.chain.Log(&w.Ctx)
+}
+
+func (w *walk) panicked(p any) {
+	w.g.o.Log.Error("panic, request answered 500", "plugin", w.Running(), "panic", p, "stack", string(debug.Stack()))
+	if w.sent.Total > 0 {
+		return
+	}
+	w.discard()
+	w.reply(&plugins.Reply{Status: 500})
+	w.Resp = &w.x.Resp
+	w.decorate()
+	w.sent, _ = w.x.Send(w.Resp, nil)
+}
+
+// lowerHost is the host without port, in lower case.
+func (w *walk) lowerHost(host string) string {
+	host = hostOnly(host)
+	for i := range len(host) {
+		if c := host[i]; 'A' <= c && c <= 'Z' {
+			return w.lower(host)
+		}
+	}
+	return host
+}
+
+// hostOnly cuts the port off a Host field.
+func hostOnly(host string) string {
+	for i := len(host) - 1; i >= 0; i-- {
+		switch c := host[i]; {
+		case c == ':':
+			if host[0] == '[' && i > 0 && host[i-1] != ']' {
+				return host // inside of an address
+			}
+			return host[:i]
+		case c < '0' || c > '9':
+			return host
+		}
+	}
+	return host
+}
+
+// RealIP is nginx's real_ip: peers in From may tell the client's address in Header.
+type RealIP struct {
+	Header    string // "" off; "proxy_protocol": the listener did it already
+	From      []netip.Prefix
+	Recursive bool
+}

@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"encoding/json"
+
+	"sluice/configcenter/resource"
+	"sluice/gateway/certs"
+	"sluice/plugins"
+	"sluice/router/expr"
+)
+
+// Try makes of an object what the gateway would, and throws it away: what the
+// Admin API accepts, the gateway can run. obj is the decoded object; its
+// plugins are tried one by one with TryPlugin. Safe for concurrent use; the live
+// version is not touched.
+func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
+	switch o := obj.(type) {
+	case *resource.Route:
+		b := &routeBuilder{compiler: g.comp, c: &compiled{}, r: &route{def: o}}
+		return b.entry(nil)
+	case *resource.SSL:
+		return certs.Check(o)
+	}
+	return nil
+}
+
+// TryPlugin builds an instance of a plugin from a configuration with its
+// defaults filled in, and closes it.
+func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, _ bool) error {
+	in, err := g.comp.instances.build(owner, spec.Name, json.RawMessage(conf), nil, true)
+	if err != nil {
+		return err
+	}
+	closeInstance(in)
+	return nil
+}
+
+// CheckVars checks an expression over variables.
+func CheckVars(rule []byte) error {
+	_, err := expr.Compile(rule, plugins.ExprValue)
+	return err
+}
