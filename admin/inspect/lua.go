@@ -1,35 +1,38 @@
-package admin
+package inspect
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	lua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// luaTime bounds what a script may do while it is only looked at.
-const luaTime = 200 * time.Millisecond
+// CompileLua compiles a chunk and words its fault as LuaJIT does.
+func CompileLua(src, name string) error {
+	_, err := parseLua(src, name)
+	return err
+}
 
-// compileLua compiles a chunk and words its fault as LuaJIT does.
-func compileLua(src, name string) error {
+func parseLua(src, name string) ([]ast.Stmt, error) {
 	chunk, err := parse.Parse(strings.NewReader(src), name)
 	if err == nil {
 		_, err = lua.Compile(chunk, name)
 	}
 	if err == nil {
-		return nil
+		return chunk, nil
 	}
 	at := fmt.Sprintf("[string %q]", firstLine(name))
-	if e, ok := err.(*parse.Error); ok {
-		if e.Token == "" || e.Pos.Line == parse.EOF {
-			return fmt.Errorf("%s:%d: 'end' expected near '<eof>'", at, 1+strings.Count(src, "\n"))
-		}
-		return fmt.Errorf("%s:%d: %s near '%s'", at, e.Pos.Line, e.Message, e.Token)
+	var fault *parse.Error
+	switch {
+	case !errors.As(err, &fault):
+		return nil, fmt.Errorf("%s:1: %w", at, err)
+	case fault.Token == "" || fault.Pos.Line == parse.EOF:
+		return nil, fmt.Errorf("%s:%d: 'end' expected near '<eof>'", at, 1+strings.Count(src, "\n"))
 	}
-	return fmt.Errorf("%s:1: %w", at, err)
+	return nil, fmt.Errorf("%s:%d: %s near '%s'", at, fault.Pos.Line, fault.Message, fault.Token)
 }
 
 // firstLine names a chunk by its source, as Lua does.
@@ -41,51 +44,64 @@ func firstLine(s string) string {
 	return line
 }
 
-func checkFilterFunc(v any) *answer {
-	src, ok := v.(string)
-	if !ok {
-		return nil
-	}
+// CheckFilterFunc checks the source of a route's filter_func.
+func CheckFilterFunc(src string) error {
 	src = "return " + src
-	if err := compileLua(src, src); err != nil {
-		return refusal("failed to load 'filter_func' string: %s", err)
+	chunk, err := parseLua(src, src)
+	if err != nil {
+		return fmt.Errorf("failed to load 'filter_func' string: %w", err)
 	}
-	if got, ran := runLua(src); ran && got != lua.LTFunction {
-		return refusal("'filter_func' should be a function")
+	if _, ok := returned(chunk).(*ast.FunctionExpr); !ok {
+		return errors.New("'filter_func' should be a function")
 	}
 	return nil
 }
 
-func checkScript(v any) *answer {
-	src, ok := v.(string)
-	if !ok || isSecretRef(src) {
+var errNoObject = errors.New("'script' should be a Lua object")
+
+// CheckScript refuses what does not compile, and what certainly does not give
+// a table; it does not run anything.
+func CheckScript(src string) error {
+	chunk, err := parseLua(src, src)
+	if err != nil {
+		return fmt.Errorf("failed to load 'script' string: %w", err)
+	}
+	switch e := returned(chunk).(type) {
+	case nil, *ast.FunctionExpr, *ast.StringExpr, *ast.NumberExpr, *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr:
+		return errNoObject
+	case *ast.IdentExpr:
+		if isScalar(chunk, e.Value) {
+			return errNoObject
+		}
+	}
+	return nil
+}
+
+// returned is the first value that a chunk returns at its end; nil if none.
+func returned(chunk []ast.Stmt) ast.Expr {
+	if len(chunk) == 0 {
 		return nil
 	}
-	if err := compileLua(src, src); err != nil {
-		return refusal("failed to load 'script' string: %s", err)
+	r, ok := chunk[len(chunk)-1].(*ast.ReturnStmt)
+	if !ok || len(r.Exprs) == 0 {
+		return nil
 	}
-	if got, ran := runLua(src); ran && got != lua.LTTable {
-		return refusal("'script' should be a Lua object")
-	}
-	return nil
+	return r.Exprs[0]
 }
 
-// runLua runs a chunk in an empty state and returns what kind of value it
-// gives. ran is false when it needs more than an empty state has: then nothing
-// is known.
-func runLua(src string) (t lua.LValueType, ran bool) {
-	l := lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 64, RegistrySize: 1 << 10, RegistryMaxSize: 1 << 14})
-	defer l.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), luaTime)
-	defer cancel()
-	l.SetContext(ctx)
-	f, err := l.LoadString(src)
-	if err != nil {
-		return lua.LTNil, false
+// isScalar says whether the only thing that a chunk does with a local is to
+// give it a plain value.
+func isScalar(chunk []ast.Stmt, name string) bool {
+	if len(chunk) != 2 {
+		return false
 	}
-	l.Push(f)
-	if err := l.PCall(0, 1, nil); err != nil {
-		return lua.LTNil, false
+	l, ok := chunk[0].(*ast.LocalAssignStmt)
+	if !ok || len(l.Names) != 1 || l.Names[0] != name || len(l.Exprs) != 1 {
+		return false
 	}
-	return l.Get(-1).Type(), true
+	switch l.Exprs[0].(type) {
+	case *ast.StringExpr, *ast.NumberExpr, *ast.TrueExpr, *ast.FalseExpr, *ast.NilExpr:
+		return true
+	}
+	return false
 }
