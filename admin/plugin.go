@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
 )
@@ -30,7 +31,7 @@ func (h *Handler) checkPlugins(c *candidate) *answer {
 }
 
 func (h *Handler) checkPlugin(enabled Plugins, c *candidate, name string, conf any) error {
-	o, ok := asObject(conf)
+	o, ok := inspect.Object(conf)
 	if !ok {
 		text, err := encode(conf)
 		if err != nil {
@@ -53,7 +54,7 @@ func (h *Handler) checkPlugin(enabled Plugins, c *candidate, name string, conf a
 		return errors.New(bad.body.(object)["error_msg"].(string))
 	}
 	if src, ok := meta["pre_function"].(string); ok {
-		if err := compileLua(src, "meta pre_function"); err != nil {
+		if err := inspect.CompileLua(src, "meta pre_function"); err != nil {
 			return errors.New("failed to load _meta.pre_function in plugin " + name + ": " + err.Error())
 		}
 	}
@@ -75,7 +76,7 @@ func (h *Handler) tryPlugin(enabled Plugins, spec *plugins.Spec, c *candidate, c
 		return err
 	}
 	if part == plugins.ConsumerPart && spec.Consumer != "" {
-		if spec.NewConsumer == nil || hasSecretRef(conf) {
+		if spec.NewConsumer == nil || inspect.HasSecretRef(conf) {
 			return nil
 		}
 		_, err = spec.NewConsumer(filled)
@@ -87,30 +88,12 @@ func (h *Handler) tryPlugin(enabled Plugins, spec *plugins.Spec, c *candidate, c
 	return h.TryPlugin(spec, string(c.kind.kind)+"/"+c.id, filled, stream)
 }
 
-// hasSecretRef says whether a secret kept elsewhere stands in v: it cannot be
-// resolved here, so what depends on its value cannot be checked.
-func hasSecretRef(v any) bool {
-	switch v := v.(type) {
-	case string:
-		return isSecretRef(v)
-	case object:
-		for _, m := range v {
-			if hasSecretRef(m) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(v, hasSecretRef)
-	}
-	return false
-}
-
 // checkStreamPlugins is checkPlugins for stream routes, with their wording.
 func (h *Handler) checkStreamPlugins(c *candidate) *answer {
 	confs, _ := c.value["plugins"].(object)
 	_, enabled := h.Plugins()
 	for _, name := range sorted(confs) {
-		o, ok := asObject(confs[name])
+		o, ok := inspect.Object(confs[name])
 		if !ok {
 			text, _ := encode(confs[name]) // came from JSON, so it becomes JSON
 			return refusal("invalid plugin conf %s for plugin [%s]", text, name)
