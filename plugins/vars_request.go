@@ -27,6 +27,12 @@ func (c *Ctx) Arg(name string) (value string, ok bool) { return formValue(c.Quer
 
 // formValue finds the first pair called name in a text like a=1&b=2.
 func formValue(q, name string) (string, bool) {
+	v, found, _ := formLookup(q, name)
+	return v, found
+}
+
+// formLookup is formValue that tells a flag, a pair without "=", from a value.
+func formLookup(q, name string) (value string, found, flag bool) {
 	for q != "" {
 		var pair string
 		pair, q, _ = strings.Cut(q, "&")
@@ -35,11 +41,11 @@ func formValue(q, name string) (string, bool) {
 			continue
 		}
 		if !has {
-			return "true", true
+			return "true", true, true
 		}
-		return unescape(val), true
+		return unescape(val), true, false
 	}
-	return "", false
+	return "", false, false
 }
 
 // sameDecoded reports whether escaped, decoded, is plain.

@@ -195,10 +195,22 @@ func TestOff(t *testing.T) {
 }
 
 func TestOpenError(t *testing.T) {
-	f, _ := Compile("x", "")
-	if _, err := Open(f, Options{Path: filepath.Join(t.TempDir(), "no", "such")}); err == nil {
-		t.Error("opened a file in a folder that is not there")
+	f, err := Compile("x", "")
+	if err != nil {
+		t.Fatal(err)
 	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(f, Options{Path: filepath.Join(file, "access.log")}); err == nil {
+		t.Error("opened a file below a file")
+	}
+	l, err := Open(f, Options{Path: filepath.Join(t.TempDir(), "new", "access.log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
 }
 
 func BenchmarkWrite(b *testing.B) {

@@ -10,6 +10,8 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
+	"io"
 	"math/big"
 	"net"
 	"strings"
@@ -115,7 +117,9 @@ func shake(t testing.TB, s *Store, cc *tls.Config) (client, server tls.Connectio
 	}()
 	c, derr := tls.Dial("tcp", ln.Addr().String(), cc)
 	if derr == nil {
-		_, derr = c.Read(make([]byte, 1))
+		if _, derr = io.ReadFull(c, make([]byte, 1)); derr == io.EOF {
+			derr = errors.New("closed without a word")
+		}
 		client = c.ConnectionState()
 		_ = c.Close()
 	}
