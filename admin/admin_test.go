@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/admin/inspect"
+	"sluice/configcenter"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
 )
@@ -669,6 +670,33 @@ func TestPluginsAndSchemas(t *testing.T) {
 	}
 	if all["server-info"].Scope != "global" || len(all) != 7 {
 		t.Errorf("%d plugins, server-info: %+v", len(all), all["server-info"])
+	}
+}
+
+func TestStoredPluginList(t *testing.T) {
+	s := start(t)
+	h := s.h.(*Handler)
+	if err := h.SyncPlugins(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Get(t.Context(), "plugins", ""); err == nil {
+		t.Error("a list was written at the start, though there was none")
+	}
+	s.must(200, "PUT", "/plugins/reload", "")
+	ch, err := s.store.Get(t.Context(), "plugins", "")
+	if err != nil || !strings.Contains(string(ch.Value), `{"name":"limit-count"}`) || !strings.Contains(string(ch.Value), `{"name":"mqtt-proxy","stream":true}`) {
+		t.Errorf("after a reload: %s %v", ch.Value, err)
+	}
+	for stored, writes := range map[string]bool{string(ch.Value): false, `[{"name":"limit-count"}]`: true, `x`: true} {
+		_, _ = s.store.Put(t.Context(), "plugins", "", []byte(stored), configcenter.PutOptions{})
+		before := s.store.rev
+		if err := h.SyncPlugins(t.Context()); err != nil || (s.store.rev != before) != writes {
+			t.Errorf("stored %s: rev %d after %d, %v", stored, s.store.rev, before, err)
+		}
+	}
+	s.store.down = errDown
+	if err := h.SyncPlugins(t.Context()); !errors.Is(err, errDown) {
+		t.Error(err)
 	}
 }
 

@@ -1,13 +1,17 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 
 	"sluice/admin/inspect"
+	"sluice/configcenter"
+	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
 )
@@ -248,5 +252,61 @@ func (h *Handler) reload(_ http.ResponseWriter, r *http.Request, _ string) answe
 			return answer{http.StatusServiceUnavailable, err.Error()}
 		}
 	}
+	if err := h.storePlugins(r.Context(), 0); err != nil {
+		h.Log.Error("failed to store the list of plugins", "err", err)
+	}
 	return answer{http.StatusOK, "done"}
+}
+
+// SyncPlugins brings the stored list of plugins up to date with the enabled
+// ones, if there is a list and it names others. For the start of the process;
+// a list that was written meanwhile by somebody else stays.
+func (h *Handler) SyncPlugins(ctx context.Context) error {
+	if h.Standalone != nil {
+		return nil
+	}
+	ch, err := h.Store.Get(ctx, resource.PluginList, "")
+	if errors.Is(err, configcenter.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the stored list of plugins: %w", err)
+	}
+	var stored []resource.EnabledPlugin
+	if err := json.Unmarshal(ch.Value, &stored); err == nil && samePlugins(stored, h.enabledPlugins()) {
+		return nil
+	}
+	if err := h.storePlugins(ctx, ch.Mod); err != nil && !errors.Is(err, configcenter.ErrConflict) {
+		return fmt.Errorf("store the list of plugins: %w", err)
+	}
+	return nil
+}
+
+func samePlugins(a, b []resource.EnabledPlugin) bool {
+	set := map[resource.EnabledPlugin]bool{}
+	for _, p := range a {
+		set[p] = true
+	}
+	return len(set) == len(b) && !slices.ContainsFunc(b, func(p resource.EnabledPlugin) bool { return !set[p] })
+}
+
+func (h *Handler) enabledPlugins() []resource.EnabledPlugin {
+	enabled, stream := h.Plugins()
+	var list []resource.EnabledPlugin
+	for _, name := range enabled.Names() {
+		list = append(list, resource.EnabledPlugin{Name: name})
+	}
+	for _, name := range stream.Names() {
+		list = append(list, resource.EnabledPlugin{Name: name, Stream: true})
+	}
+	return list
+}
+
+func (h *Handler) storePlugins(ctx context.Context, rev int64) error {
+	text, err := json.Marshal(h.enabledPlugins())
+	if err != nil {
+		return err
+	}
+	_, err = h.Store.Put(ctx, resource.PluginList, "", text, configcenter.PutOptions{Rev: rev})
+	return err
 }
