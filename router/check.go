@@ -135,8 +135,28 @@ func count[T any](t *table[T]) (n int, sorted bool) {
 	sorted = true
 	t.each(func(s *slot[bucket[T]]) bool {
 		n += len(s.val.entries)
-		sorted = sorted && slices.IsSortedFunc(s.val.entries, (*entry[T]).compare)
+		sorted = sorted && slices.IsSortedFunc(s.val.entries, (*entry[T]).compare) && s.val.indexed()
 		return true
 	})
 	return n, sorted
+}
+
+// indexed says whether byHost and rest have all entries, in order.
+func (b *bucket[T]) indexed() bool {
+	if b.byHost == nil {
+		return true
+	}
+	n, ok := len(b.rest), slices.IsSortedFunc(b.rest, (*entry[T]).compare)
+	b.byHost.each(func(s *slot[[]*entry[T]]) bool {
+		n += len(s.val)
+		ok = ok && slices.IsSortedFunc(s.val, (*entry[T]).compare)
+		return true
+	})
+	for _, e := range b.entries {
+		n -= 1
+		if e.rule.plainHosts {
+			n -= len(e.rule.hosts) - 1
+		}
+	}
+	return ok && n == 0
 }

@@ -220,6 +220,10 @@ var tests = []struct {
 	{"text with a dot", allModes, []Route[string]{on("/a.b/*/c.d")}, []req{
 		{path: "/a.b/x/c.d", want: "a"}, {path: "/axb/x/c.d"}, {path: "/a.b/x/cxd"},
 	}},
+	{"text that is a regular expression", allModes, []Route[string]{on("/foo*/*"), on("/*/(v1|v2)/*name"), on("/x/*/a(/b")}, []req{
+		{path: "/foo/x", want: "a", params: ":ext=x"}, {path: "/fooo/x", want: "a"}, {path: "/foo*/x", want: "a"}, {path: "/foobar/x"},
+		{path: "/a/v2/b/c", want: "b", params: ":ext=a name=b/c"}, {path: "/a/v3/b"}, {path: "/x/1/a(/b", want: "c"}, {path: "/x/1/a"},
+	}},
 	{"text with other characters", allModes, []Route[string]{on("/c++/(x)/*")}, []req{
 		{path: "/c++/(x)/y", want: "a", params: ":ext=y"},
 	}},

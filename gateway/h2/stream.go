@@ -28,6 +28,7 @@ type stream struct {
 	x        wire.Exchange
 	w        http.ResponseWriter
 	r        *http.Request
+	body     *body    // nil: the request has none
 	names    []string // of the request's fields
 	armed    time.Time
 	tunnel   bool // an extended CONNECT
@@ -90,6 +91,10 @@ func (s *stream) refuse(status int, reason string, p peer) {
 
 // reset keeps the memory of the headers and the handler's slot.
 func (s *stream) reset() {
+	if s.body != nil {
+		s.body.detach()
+		s.body = nil
+	}
 	q, a := &s.x.Req, &s.x.Resp
 	q.Header.Reset()
 	q.Trailer.Reset()
@@ -101,10 +106,6 @@ func (s *stream) reset() {
 	clear(s.names)
 	s.w, s.r, s.names, s.armed = nil, nil, s.names[:0], time.Time{}
 	s.tunnel, s.answered, s.broken = false, false, false
-}
-
-func (s *stream) readDeadline(t time.Time) error {
-	return http.NewResponseController(s.w).SetReadDeadline(t)
 }
 
 // arm gives the client time to take the next write in. A client that opens no
@@ -128,6 +129,11 @@ func (s *stream) Send(resp *wire.Response, filter wire.BodyFilter) (wire.Sent, e
 	s.answered = true
 	out := sending{s: s, resp: resp, filter: filter, left: resp.ContentLength}
 	err := out.run()
+	if s.body != nil {
+		// Nobody needs the rest of the request. Whoever still waits for it on its
+		// way upstream is woken up; closing the answer would wait for him.
+		_ = s.r.Body.Close()
+	}
 	if resp.Body != nil {
 		if e := resp.Body.Close(); err == nil && e != nil {
 			err = e
