@@ -113,9 +113,6 @@ func (s *State) Slot(mk func() any) any {
 }
 
 func closeSlot(p *any) {
-	if p == nil {
-		return
-	}
 	if c, ok := (*p).(io.Closer); ok {
 		_ = c.Close() // nobody is left to tell
 	}

@@ -36,7 +36,7 @@ const (
 	retryAfter = time.Second     // after a look-up that failed
 	soonest    = time.Second     // between two look-ups, however short their time to live
 	latest     = 5 * time.Minute // to notice that nobody uses the set any more
-	patience   = time.Minute     // for one name
+	patience   = time.Minute     // for one name, or for the service
 
 	resolveAtOnce = 16 // names of one set that are looked up at the same time
 )
@@ -159,8 +159,11 @@ func (s *Set) look(ctx context.Context) (wait time.Duration, changed <-chan stru
 	now := time.Now()
 	found := Found{Nodes: s.conf.Nodes}
 	if s.conf.Find != nil {
+		timed, cancel := context.WithTimeout(ctx, patience)
 		var err error
-		if found, err = s.conf.Find(ctx); err != nil {
+		found, err = s.conf.Find(timed)
+		cancel()
+		if err != nil {
 			if errors.Is(err, ErrNotFound) { // else the last known nodes stay
 				s.place(ctx, expand(nil, nil, 0), nil)
 			}
@@ -202,7 +205,7 @@ func (s *Set) place(ctx context.Context, f found, addrs map[string][]netip.Addr)
 	s.fmu.Unlock()
 	r := s.reg
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	if s.closed || sameEndpoints(s.view.Load().eps, f.eps) {
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -41,6 +43,8 @@ type Registry struct {
 
 	mu  sync.Mutex // guards ups, all that hangs on them, and Set.view changes
 	ups map[string]*upstream
+
+	dead []*any // slots of forgotten states, to be closed by unlock
 }
 
 // upstream is what outlives the versions of one upstream.
@@ -144,7 +148,7 @@ func (r *Registry) Open(c Config) (*Set, error) {
 	}
 	s.dynamic = c.Find != nil || hasDomain(c.Nodes)
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	u := r.ups[c.Key]
 	if u == nil {
 		u = &upstream{key: c.Key, states: map[stateKey]*State{}, turns: map[int]*atomic.Uint64{}}
@@ -162,6 +166,17 @@ func (r *Registry) Open(c Config) (*Set, error) {
 	return s, nil
 }
 
+// unlock gives r.mu back and closes what was forgotten while it was held:
+// closing connections is not for a time when others wait.
+func (r *Registry) unlock() {
+	dead := r.dead
+	r.dead = nil
+	r.mu.Unlock()
+	for _, p := range dead {
+		closeSlot(p)
+	}
+}
+
 // state returns the endpoint's state and counts a user of it. r.mu is held.
 func (r *Registry) state(u *upstream, k stateKey) *State {
 	st := u.states[k]
@@ -169,7 +184,7 @@ func (r *Registry) state(u *upstream, k stateKey) *State {
 		st = new(State)
 		st.drop = func() {
 			r.mu.Lock()
-			defer r.mu.Unlock()
+			defer r.unlock()
 			r.forget(u, k, st)
 		}
 		u.states[k] = st
@@ -195,7 +210,9 @@ func (r *Registry) forget(u *upstream, k stateKey, st *State) {
 		return
 	}
 	delete(u.states, k)
-	closeSlot(st.slot.Load())
+	if p := st.slot.Load(); p != nil {
+		r.dead = append(r.dead, p)
+	}
 	r.reap(u)
 }
 
@@ -241,7 +258,7 @@ type Counters struct {
 	TimeoutFailure int `json:"timeout_failure"`
 }
 
-// AllHealth returns the state of every checker.
+// AllHealth returns the state of every checker, sorted by name.
 func (r *Registry) AllHealth() []Health {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -251,6 +268,7 @@ func (r *Registry) AllHealth() []Health {
 			all = append(all, u.checker.snapshot())
 		}
 	}
+	slices.SortFunc(all, func(a, b Health) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 

@@ -103,7 +103,7 @@ func (s *Set) Close() {
 	s.halt()
 	r := s.reg
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	if s.closed {
 		return
 	}

@@ -250,6 +250,36 @@ func TestNoNodes(t *testing.T) {
 	}
 }
 
+// A domain's IPv6 address has the place on the ring that it has in APISIX, whose
+// DNS client writes addresses out in full.
+func TestRingOfResolvedIPv6(t *testing.T) {
+	r := NewRegistry(Options{Resolver: names{"six.test": "fd00::1"}})
+	defer r.Close()
+	s := open(t, r, Config{Key: "u", Kind: "chash", Nodes: resource.Nodes{node("six.test", 80, 1)}})
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e := s.Endpoints()[0]
+	if e.Addr != "[fd00::1]:80" || e.ring != "[fd00:0:0:0:0:0:0:1]:80" {
+		t.Errorf("%s, on the ring %s", e.Addr, e.ring)
+	}
+}
+
+func TestAllHealth(t *testing.T) {
+	r := NewRegistry(Options{})
+	defer r.Close()
+	for _, key := range []string{"b", "a", "c"} {
+		picks(open(t, r, Config{Key: key, Nodes: nodes2, Checks: checks(t, `{"active":{}}`)}), 1)
+	}
+	got := ""
+	for _, h := range r.AllHealth() {
+		got += h.Name
+	}
+	if got != "abc" {
+		t.Error(got)
+	}
+}
+
 func TestNodeForms(t *testing.T) {
 	r := NewRegistry(Options{})
 	defer r.Close()
@@ -266,10 +296,11 @@ func TestNodeForms(t *testing.T) {
 	}
 }
 
+// One request's share: pick, begin, connections, done, with health checks.
 func BenchmarkSetPick(b *testing.B) {
 	r := NewRegistry(Options{})
 	defer r.Close()
-	s, err := r.Open(Config{Key: "u", Nodes: resource.Nodes{node("127.0.0.1", 1, 1), node("127.0.0.1", 2, 1)}})
+	s, err := r.Open(Config{Key: "u", Nodes: nodes2, Checks: &resource.Checks{Passive: &resource.PassiveCheck{Healthy: &resource.Healthy{}}}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -278,7 +309,27 @@ func BenchmarkSetPick(b *testing.B) {
 		for pb.Next() {
 			e := s.Pick(0, nil)
 			e.Begin()
+			if e.Slot(func() any { return e }) == nil {
+				b.Error("no slot")
+			}
 			e.Done(Outcome{Final: true, Status: 200})
 		}
 	})
 }
+
+// A closer that uses the registry does not wait for itself.
+func TestCloserMayUseRegistry(t *testing.T) {
+	r := NewRegistry(Options{})
+	defer r.Close()
+	s := open(t, r, Config{Key: "u", Nodes: nodes2})
+	left := -1
+	s.Endpoints()[0].Slot(func() any { return closeFunc(func() { _, left = r.Len() }) })
+	s.Close()
+	if left != 0 {
+		t.Errorf("%d states when the slot was closed", left)
+	}
+}
+
+type closeFunc func()
+
+func (f closeFunc) Close() error { f(); return nil }

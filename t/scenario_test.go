@@ -23,6 +23,8 @@ var subjects = []string{"plugin", "router", "upstream", "admin", "config", "stre
 // limit is how long anything that must happen may take on a slow machine.
 const limit = 30 * time.Second
 
+var prebuilt = flag.String("binary", "", "run the scenarios against this binary instead of one built from here")
+
 var keep = flag.Bool("keep", false, "keep the folders of the scenarios")
 
 // TestMain removes what the tests share.
@@ -262,6 +264,9 @@ func binary() (string, error) {
 }
 
 func build() (string, error) {
+	if *prebuilt != "" {
+		return filepath.Abs(*prebuilt)
+	}
 	dir, err := sharedDir()
 	if err != nil {
 		return "", err

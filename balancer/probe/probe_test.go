@@ -132,3 +132,12 @@ func TestStatusLine(t *testing.T) {
 		}
 	}
 }
+
+func FuzzStatusLine(f *testing.F) {
+	f.Add("HTTP/1.1 200 OK\r\n")
+	f.Fuzz(func(t *testing.T, line string) {
+		if n := statusOf(line); n < 0 || n > 999 {
+			t.Errorf("%q: %d", line, n)
+		}
+	})
+}

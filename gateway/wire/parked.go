@@ -58,8 +58,7 @@ func (u *upConn) ready(fd uintptr) bool {
 		if t.n == len(t.buf) {
 			t.grow()
 		}
-		room := t.buf[t.n:]
-		n, errno := sysRead(fd, room)
+		n, errno := sysRead(fd, t.buf[t.n:])
 		switch {
 		case errno == syscall.EAGAIN:
 			return false
@@ -74,9 +73,8 @@ func (u *upConn) ready(fd uintptr) bool {
 		if t.err = t.head(); t.err != nil || t.end > 0 {
 			return true
 		}
-		if n < len(room) {
-			return false
-		}
+		// Not complete: read on until there is nothing, for an end that came
+		// along with these bytes announces itself no more.
 	}
 }
 

@@ -1,13 +1,13 @@
 package wire
 
 import (
-	"runtime"
+	"runtime/debug"
 	"time"
 )
 
 // After collectAfter connections moved to small stacks their old ones are
 // collected, at most once in collectEvery: this engine makes so little garbage
-// that the runtime might not look for minutes.
+// that the runtime might not look for minutes, nor give the memory back.
 const (
 	collectAfter = 1000
 	collectEvery = time.Minute
@@ -51,7 +51,7 @@ func (s *Server) sweep(every time.Duration) {
 		if s.moved.Load() >= collectAfter && time.Since(collected) > collectEvery {
 			s.moved.Store(0)
 			collected = time.Now()
-			runtime.GC()
+			debug.FreeOSMemory()
 		}
 	}
 }

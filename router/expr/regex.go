@@ -24,11 +24,12 @@ const matchTimeout = 100 * time.Millisecond
 type Regex struct {
 	source string
 	linear *regexp.Regexp // nil: needs backtracking
-	// dollar: the pattern has a $ that also matches before a final newline, which
-	// the linear engine cannot say; subjects with one go to the other engine.
-	dollar bool
-	utf    bool
-	names  []string // of the groups, by number; "" for those without
+	// newline: the pattern has an anchor that depends on a newline at the end of
+	// the subject in a way that the linear engine cannot say; such subjects go to
+	// the other engine.
+	newline bool
+	utf     bool
+	names   []string // of the groups, by number; "" for those without
 
 	backtrack func() (*regexp2.Regexp, error)
 }
@@ -61,10 +62,10 @@ func CompileRegex(pattern, flags string) (*Regex, error) {
 	if err := t.translate(); err != nil {
 		return nil, fmt.Errorf("regex %q: %w", pattern, err)
 	}
-	r := &Regex{source: pattern, utf: t.utf, dollar: t.dollar, names: t.names}
+	r := &Regex{source: pattern, utf: t.utf, newline: t.newline, names: t.names}
 	text := t.back.String()
 	r.backtrack = sync.OnceValues(func() (*regexp2.Regexp, error) {
-		re, err := regexp2.Compile(text, regexp2.OptionMaintainCaptureOrder())
+		re, err := regexp2.Compile(text)
 		if err == nil {
 			re.MatchTimeout = matchTimeout
 		}
@@ -97,7 +98,7 @@ func (r *Regex) Match(s string) bool {
 	if !ok {
 		return false
 	}
-	if r.linear != nil && !(r.dollar && strings.HasSuffix(s, "\n")) {
+	if r.linear != nil && !(r.newline && strings.HasSuffix(s, "\n")) {
 		return r.linear.MatchString(text)
 	}
 	re, err := r.backtrack()
@@ -126,29 +127,29 @@ func (r *Regex) FindAllSubmatchIndex(s string, n int) [][]int {
 		return nil
 	}
 	var all [][]int
-	if r.linear != nil && !(r.dollar && strings.HasSuffix(s, "\n")) {
-		if n == 1 {
-			if m := r.linear.FindStringSubmatchIndex(text); m != nil {
-				all = [][]int{m}
-			}
-		} else {
-			all = r.linear.FindAllStringSubmatchIndex(text, n)
+	if r.linear == nil || r.newline && strings.HasSuffix(s, "\n") {
+		return r.findBacktracking(text, n)
+	}
+	if n == 1 {
+		if m := r.linear.FindStringSubmatchIndex(text); m != nil {
+			all = [][]int{m}
 		}
 	} else {
-		all = r.findBacktracking(text, n)
+		all = r.linear.FindAllStringSubmatchIndex(text, n)
 	}
 	if len(text) != len(s) {
-		narrow(s, all)
+		renumber(all, widened(s))
 	}
 	return all
 }
 
-func (r *Regex) findBacktracking(text string, n int) [][]int {
+// findBacktracking counts characters, which are the bytes of the subject unless
+// the pattern is for UTF-8.
+func (r *Regex) findBacktracking(text string, n int) (all [][]int) {
 	re, err := r.backtrack()
 	if err != nil {
 		return nil
 	}
-	var all [][]int
 	end := -1
 	for m, err := re.FindStringMatch(text); m != nil && err == nil; m, err = re.FindNextMatch(m) {
 		places := make([]int, 0, 2*len(r.names))
@@ -158,8 +159,7 @@ func (r *Regex) findBacktracking(text string, n int) [][]int {
 				places = append(places, -1, -1)
 				continue
 			}
-			at, length := g.ByteRange()
-			places = append(places, at, at+length)
+			places = append(places, g.RuneIndex, g.RuneIndex+g.RuneLength)
 		}
 		if places[0] == places[1] && places[0] == end {
 			continue
@@ -168,6 +168,13 @@ func (r *Regex) findBacktracking(text string, n int) [][]int {
 		if all = append(all, places); len(all) == n {
 			break
 		}
+	}
+	if r.utf {
+		offsets := make([]int, 0, len(text)+1)
+		for i := range text {
+			offsets = append(offsets, i)
+		}
+		renumber(all, append(offsets, len(text)))
 	}
 	return all
 }
@@ -195,8 +202,8 @@ func (r *Regex) subject(s string) (text string, ok bool) {
 	return string(b), true
 }
 
-// narrow turns offsets into the widened form of s to offsets into s.
-func narrow(s string, all [][]int) {
+// widened returns, for each offset into the widened form of s, the one into s.
+func widened(s string) []int {
 	offsets := make([]int, 0, 2*len(s)+1)
 	for i := range len(s) {
 		offsets = append(offsets, i)
@@ -204,7 +211,10 @@ func narrow(s string, all [][]int) {
 			offsets = append(offsets, i)
 		}
 	}
-	offsets = append(offsets, len(s))
+	return append(offsets, len(s))
+}
+
+func renumber(all [][]int, offsets []int) {
 	for _, m := range all {
 		for i, at := range m {
 			if at >= 0 {

@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,7 +24,7 @@ type translator struct {
 
 	linear, back output
 	backtracks   bool // linear is of no use
-	dollar       bool // see Regex.dollar
+	newline      bool // see Regex.newline
 	names        []string
 
 	open []group // groups around pos
@@ -141,7 +142,8 @@ func (t *translator) next() error {
 	case '^':
 		t.pos++
 		if t.multiline {
-			t.atom("(?m:^)", "(?m:^)")
+			t.newline = true // not after a final newline either
+			t.atom("(?m:^)", `(?:\A|(?<=\n)(?!\z))`)
 		} else {
 			t.atom(`\A`, `\A`)
 		}
@@ -199,7 +201,7 @@ func (t *translator) end() {
 	case t.dollarEnd:
 		t.atom(`\z`, `\z`)
 	default:
-		t.dollar = true
+		t.newline = true
 		t.atom(`\z`, `(?=\n?\z)`)
 	}
 }
@@ -250,6 +252,12 @@ func (t *translator) repeat(q string) error {
 	}
 	if t.rep {
 		t.wrap("(?:")
+	}
+	if bytes.Contains(t.back[t.last.back:], []byte("(?>")) {
+		// The engine would fold a repeated atomic group into a plain loop, were
+		// there not something else in it.
+		t.back = append(append(t.back[:t.last.back:t.last.back], "(?:"...), t.back[t.last.back:]...)
+		t.back = append(t.back, `\z?)`...)
 	}
 	lazy := t.lazy
 	possessive := false

@@ -40,7 +40,7 @@ func (t *translator) escape() error {
 		t.atom(`\`+string(rune(c)), `\`+string(rune(c)))
 	case 'Z':
 		t.pos++
-		t.dollar = true
+		t.newline = true
 		t.atom(`\z`, `(?=\n?\z)`)
 	case 'G':
 		t.pos++

@@ -2,6 +2,8 @@ package expr
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -47,8 +49,12 @@ func (t *translator) group() error {
 		if err != nil {
 			return err
 		}
+		n, err := t.groupNumber(strings.Trim(cond, "<>'"))
+		if err != nil {
+			return err
+		}
 		t.backtracks = true
-		t.push("(?:", "(?("+strings.Trim(cond, "<>'")+")")
+		t.push("(?:", "(?("+n+")")
 		return nil
 	}
 	return t.options()
@@ -85,7 +91,7 @@ func (t *translator) named(end string) error {
 		return fmt.Errorf("group name %q is invalid", name)
 	}
 	t.names = append(t.names, name)
-	t.push("(?P<"+name+">", "(?<"+name+">")
+	t.push("(", "(") // the engines need not know the names
 	return nil
 }
 
@@ -144,9 +150,21 @@ func foldOption(on bool, end string) string {
 
 // reference writes a back reference to a group by number or name.
 func (t *translator) reference(name string) error {
-	if name == "" || !isDigit(name[0]) && !isName(name) {
-		return fmt.Errorf("reference to group %q is invalid", name)
+	n, err := t.groupNumber(name)
+	if err == nil {
+		t.only(`\k<` + n + `>`)
 	}
-	t.only(`\k<` + name + `>`)
-	return nil
+	return err
+}
+
+// groupNumber is the number of a group that is given by number, or by the name
+// of one that is open or closed already.
+func (t *translator) groupNumber(name string) (string, error) {
+	if name != "" && isInteger(name) && isDigit(name[0]) {
+		return name, nil
+	}
+	if i := slices.Index(t.names, name); i > 0 {
+		return strconv.Itoa(i), nil
+	}
+	return "", fmt.Errorf("reference to group %q is invalid", name)
 }

@@ -130,7 +130,14 @@ func (c *Client) launch(host string, now time.Time, grace time.Duration) (f *fli
 // fly looks a host up and puts the result into its entry.
 func (c *Client) fly(host string, e *entry, last uint16) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.conf.Timeout)
-	a, err := c.ask(ctx, host, last)
+	a, err := answer{}, error(nil)
+	select {
+	case c.slots <- struct{}{}:
+		a, err = c.ask(ctx, host, last)
+		<-c.slots
+	case <-ctx.Done():
+		err = fmt.Errorf("dns %s: too many look-ups: %w", host, ctx.Err())
+	}
 	cancel()
 	now := c.now()
 	c.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -43,7 +44,8 @@ const (
 	staleFor    = 24 * time.Hour   // an answer may be used without servers
 	graceFor    = 30 * time.Second // Lookup gives an answer that ran out rather than wait
 	udpSize     = 1232
-	maxChain    = 8 // CNAMEs in a row
+	maxChain    = 8   // CNAMEs in a row
+	atOnce      = 256 // look-ups under way; more wait their turn
 )
 
 // Client is a caching resolver. Safe for concurrent use.
@@ -58,6 +60,8 @@ type Client struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // look-ups under way
+	slots  chan struct{}  // one for each look-up under way
+	server atomic.Uint32  // index of the server that answered last
 	mu     sync.RWMutex   // guards closed and cache
 	closed bool
 	cache  map[string]*entry
@@ -81,7 +85,7 @@ func New(c Config) (*Client, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	cl := &Client{conf: c, ndots: 1, now: time.Now, cache: map[string]*entry{}}
+	cl := &Client{conf: c, ndots: 1, now: time.Now, cache: map[string]*entry{}, slots: make(chan struct{}, atOnce)}
 	for _, name := range c.Order {
 		t, ok := typeOf[name]
 		if !ok {

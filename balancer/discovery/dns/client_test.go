@@ -219,6 +219,28 @@ func TestNextServer(t *testing.T) {
 	c, _ := client(t, nil, Config{Servers: []string{closed.LocalAddr().String(), bad.addr, good.addr}})
 	want(t, c, "a.test", "10.0.0.1")
 	asked(t, bad, "udp a.test. A")
+	want(t, c, "b.test", "") // begins with the one that answered
+	asked(t, bad, "")
+}
+
+// A server that refuses questions with EDNS is asked again without.
+func TestServerWithoutEDNS(t *testing.T) {
+	s := serve(t, "a.test. 10 A 10.0.0.1")
+	s.change(func() { s.plain = true })
+	c, _ := client(t, s, Config{})
+	want(t, c, "a.test", "10.0.0.1")
+}
+
+func FuzzHosts(f *testing.F) {
+	f.Add("127.0.0.1 a b # c\n::1 a\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		hosts, _ := parseHosts(strings.NewReader(text))
+		for name, addrs := range hosts {
+			if name != strings.ToLower(name) || len(addrs) != 1 || !addrs[0].IsValid() {
+				t.Errorf("%q: %v", name, addrs)
+			}
+		}
+	})
 }
 
 func file(t *testing.T, text string) string {

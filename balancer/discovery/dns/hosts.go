@@ -2,21 +2,27 @@ package dns
 
 import (
 	"bufio"
+	"io"
 	"net/netip"
 	"os"
 	"strings"
 )
 
-// readHosts reads a hosts file. Of a name's addresses the first IPv4 one counts,
-// or the first IPv6 one if there is no other.
 func readHosts(path string) (map[string][]netip.Addr, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return parseHosts(f)
+}
+
+// parseHosts reads a hosts file. Of a name's addresses the first IPv4 one counts,
+// or the first IPv6 one if there is no other. Lines that are not of the form are
+// left out, as the system's own resolver does.
+func parseHosts(r io.Reader) (map[string][]netip.Addr, error) {
 	hosts := map[string][]netip.Addr{}
-	lines := bufio.NewScanner(f)
+	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		text, _, _ := strings.Cut(lines.Text(), "#")
 		fields := strings.Fields(text)
@@ -25,7 +31,7 @@ func readHosts(path string) (map[string][]netip.Addr, error) {
 		}
 		ip, err := netip.ParseAddr(fields[0])
 		if err != nil {
-			continue // as the system's own resolver does
+			continue
 		}
 		for _, name := range fields[1:] {
 			name = strings.ToLower(strings.TrimSuffix(name, "."))

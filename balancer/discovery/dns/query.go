@@ -183,19 +183,25 @@ func (c *Client) negative(m *dns.Msg) time.Time {
 	return c.now().Add(max(d, brokenTTL))
 }
 
-// exchange asks the servers in order, twice, until one gives an answer.
+// exchange asks the servers in turn, each at most twice, until one gives an
+// answer. It begins with the one that answered last, so that a server that is
+// down costs its timeout once and not with every question.
 func (c *Client) exchange(ctx context.Context, name string, t uint16) (*dns.Msg, error) {
 	var last error
-	for range 2 {
-		for _, server := range c.conf.Servers {
-			m, err := c.try(ctx, server, name, t)
-			if err == nil {
-				return m, nil
+	n := uint32(len(c.conf.Servers))
+	first := c.server.Load()
+	for i := range 2 * n {
+		at := (first + i) % n
+		m, err := c.try(ctx, c.conf.Servers[at], name, t)
+		if err == nil {
+			if at != first {
+				c.server.Store(at)
 			}
-			last = fmt.Errorf("dns server %s, %s %s: %w", server, dns.TypeToString[t], name, err)
-			if ctx.Err() != nil {
-				return nil, last
-			}
+			return m, nil
+		}
+		last = fmt.Errorf("dns server %s, %s %s: %w", c.conf.Servers[at], dns.TypeToString[t], name, err)
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	return nil, last
@@ -226,7 +232,14 @@ func (c *Client) send(ctx context.Context, network, server string, q *dns.Msg) (
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	client := dns.Client{Net: network, UDPSize: udpSize, Timeout: tryTimeout}
-	m, _, err := client.ExchangeContext(ctx, q, server)
+	conn, err := client.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) }) // Close does not wait
+	defer stop()
+	m, _, err := client.ExchangeWithConnContext(ctx, q, conn)
 	if err != nil {
 		return nil, err
 	}

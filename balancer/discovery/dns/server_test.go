@@ -18,6 +18,7 @@ type server struct {
 	zone  map[string][]dns.RR // by name and type: "a.test. A"
 	rcode int                 // answers every question, when not 0
 	long  bool                // answers over UDP are truncated
+	plain bool                // knows no EDNS
 	soa   dns.RR              // goes with answers that have no record
 	asked []string            // "udp a.test. A"
 	gate  chan struct{}       // when not nil: answers wait for it
@@ -126,6 +127,9 @@ func (s *server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	if s.rcode != 0 {
 		m.Rcode, m.Answer = s.rcode, nil
+	}
+	if s.plain && q.IsEdns0() != nil {
+		m.Rcode, m.Answer = dns.RcodeFormatError, nil
 	}
 	if s.long && network == "udp" {
 		m.Truncated, m.Answer = true, nil

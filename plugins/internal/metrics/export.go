@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 )
 
@@ -20,11 +22,26 @@ func (s *Set) Write(w io.Writer) error {
 		return fmt.Errorf("gather metrics: %w", err)
 	}
 	for _, f := range found {
+		s.order(f)
 		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {
 			return fmt.Errorf("write metric %s: %w", f.GetName(), err)
 		}
 	}
 	return nil
+}
+
+// order puts the labels into the order of their declaration, as APISIX writes
+// them; the registry sorts them by name.
+func (s *Set) order(found *dto.MetricFamily) {
+	f := s.byName[found.GetName()]
+	if f == nil {
+		return
+	}
+	for _, m := range found.Metric {
+		slices.SortFunc(m.Label, func(a, b *dto.LabelPair) int {
+			return slices.Index(f.labels, a.GetName()) - slices.Index(f.labels, b.GetName())
+		})
+	}
 }
 
 // Handler answers GET of uri with the metrics and all else with 404.

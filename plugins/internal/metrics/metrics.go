@@ -55,7 +55,8 @@ func ReadAttr(text json.RawMessage) (*Attr, error) {
 // Set is all metrics of the process. Safe for concurrent use.
 type Set struct {
 	registry *prometheus.Registry
-	families map[string]*family
+	families map[string]*family // by name without prefix
+	byName   map[string]*family // by whole name
 	errors   *Series
 	now      func() time.Time
 	// swept counts the times that series were dropped: what was looked up
@@ -76,7 +77,8 @@ func Open(shared *plugins.Shared, attr *Attr, now func() time.Time) (*Set, func(
 }
 
 func newSet(attr *Attr, now func() time.Time) *Set {
-	s := &Set{registry: prometheus.NewRegistry(), families: map[string]*family{}, now: now}
+	s := &Set{registry: prometheus.NewRegistry(), families: map[string]*family{},
+		byName: map[string]*family{}, now: now}
 	for _, d := range declared {
 		s.declare(d, attr)
 	}
@@ -99,7 +101,7 @@ func (s *Set) declare(d declaration, attr *Attr) {
 		f.buckets = d.buckets(attr)
 	}
 	f.desc = prometheus.NewDesc(f.name, d.help, f.labels, nil)
-	s.families[d.name] = f
+	s.families[d.name], s.byName[f.name] = f, f
 	if !d.external {
 		s.registry.MustRegister(f)
 	}

@@ -154,20 +154,20 @@ func (r *Requests) find(c *plugins.Ctx, id *identity) *group {
 	for _, f := range [...]*family{r.status.family, r.latency.family, r.bandwidth.family} {
 		b = f.appendExtra(c, b)
 	}
+	key := c.Keep(b)
 	r.mu.RLock()
-	g := r.groups[string(b)]
+	g := r.groups[key]
 	r.mu.RUnlock()
 	if g != nil && g.swept == r.set.swept.Load() {
 		return g
 	}
-	key := string(b)
 	g = r.newGroup(c, id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.groups) >= maxGroups {
 		clear(r.groups)
 	}
-	r.groups[key] = g
+	r.groups[strings.Clone(key)] = g
 	return g
 }
 

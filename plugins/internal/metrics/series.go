@@ -180,8 +180,7 @@ type sample struct {
 
 func (m sample) Desc() *prometheus.Desc { return m.f.desc }
 
-// Write fills d in. The labels keep the order in which they were declared, as
-// APISIX writes them.
+// Write fills d in.
 func (m sample) Write(d *dto.Metric) error {
 	d.Label = slices.Clone(m.s.pairs)
 	switch m.f.kind {

@@ -1,0 +1,153 @@
+// Command bench compares Sluice with nginx and haproxy as reverse proxies over
+// the same upstream, one worker each, and measures what a large configuration
+// costs. It writes a table into the README.
+//
+// It needs nginx, haproxy, wrk and taskset, and a machine that does nothing
+// else: the range behind each figure tells how far that was so. It knows the
+// binary only from outside.
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// bench is one run.
+type bench struct {
+	dir      string
+	binary   string
+	rounds   int
+	duration time.Duration
+	conns    int
+	routes   int
+	idle     int
+	upstream *server
+	report   []line
+}
+
+// row is one comparison; run adds its lines to the report.
+type row struct {
+	name, what string
+	run        func(*bench) error
+}
+
+var rows = []row{
+	{"plain", "small body, one processor", (*bench).plain},
+	{"plugins", "key-auth, limit-count, prometheus, proxy-rewrite, cors", (*bench).fivePlugins},
+	{"two", "small body, two processors", (*bench).twoProcessors},
+	{"large", "100 KiB bodies", (*bench).largeBodies},
+	{"headers", "12 header fields and 4 KiB request body", (*bench).headers},
+	{"idle", "memory of idle connections", (*bench).idleConnections},
+	{"match", "routing among 100,000 routes", (*bench).match},
+	{"config", "loading and changing 100,000 routes", (*bench).config},
+}
+
+func main() {
+	b := &bench{}
+	var names []string
+	for _, r := range rows {
+		names = append(names, r.name)
+	}
+	only := flag.String("rows", strings.Join(names, ","), "rows to measure")
+	flag.IntVar(&b.rounds, "rounds", 5, "interleaved rounds of each row")
+	flag.DurationVar(&b.duration, "duration", 3*time.Second, "time for each proxy and round")
+	flag.IntVar(&b.conns, "connections", 64, "connections of the load")
+	flag.IntVar(&b.idle, "idle", 5000, "idle connections")
+	flag.IntVar(&b.routes, "routes", 100_000, "routes of the row config")
+	flag.StringVar(&b.binary, "binary", "bin/sluice", "the binary to measure")
+	write := flag.Bool("write", true, "write the table into README.md")
+	flag.Parse()
+	if err := b.run(strings.Split(*only, ",")); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	table := b.table()
+	fmt.Println(table)
+	if *write {
+		if err := writeReadme("README.md", table); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+func (b *bench) run(only []string) error {
+	for _, name := range only {
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.name == name }) {
+			return fmt.Errorf("-rows %s: no such row", name)
+		}
+	}
+	if err := needPrograms("nginx", "haproxy", "wrk", "taskset"); err != nil {
+		return err
+	}
+	if err := raiseFiles(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "sluice-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	b.dir = dir
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt, syscall.SIGTERM)
+	go func() { // ends with the process
+		<-stop
+		stopAll()
+		os.RemoveAll(dir)
+		os.Exit(130)
+	}()
+	defer stopAll()
+	if b.upstream, err = b.startUpstream(); err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if !slices.Contains(only, r.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "== %s: %s\n", r.name, r.what)
+		if err := r.run(b); err != nil {
+			return fmt.Errorf("row %s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// needPrograms installs what is missing when it may.
+func needPrograms(names ...string) error {
+	var missing []string
+	for _, n := range names {
+		if _, err := exec.LookPath(n); err != nil {
+			missing = append(missing, cmp.Or(map[string]string{"taskset": "util-linux"}[n], n))
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	install := "apt-get install -y --no-install-recommends " + strings.Join(missing, " ")
+	if os.Getuid() != 0 {
+		return fmt.Errorf("missing: %s; only root may install packages: sudo %s", strings.Join(missing, ", "), install)
+	}
+	if out, err := exec.Command("sh", "-c", "apt-get update -q && DEBIAN_FRONTEND=noninteractive "+install).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", install, err, out)
+	}
+	return nil
+}
+
+// raiseFiles lets this process and its children open as many files as they may.
+func raiseFiles() error {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return err
+	}
+	l.Cur = l.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+}
