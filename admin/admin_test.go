@@ -14,6 +14,7 @@ import (
 
 	"sluice/admin/inspect"
 	"sluice/configcenter"
+	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
 )
@@ -627,6 +628,22 @@ func TestTrialBuild(t *testing.T) {
 	})
 	s.run([]step{{"PUT", "/routes/1", `{"uri":"/a","plugins":{"limit-count":{"count":1}}}`, 400,
 		errMsg("failed to check the configuration of plugin limit-count err: no counter")}})
+	var tried *resource.Route
+	s = start(t, func(o *Options) {
+		o.Try = func(_ resource.Kind, id string, obj any) error {
+			if tried = obj.(*resource.Route); id == "bad" {
+				return errors.New("no such thing")
+			}
+			return nil
+		}
+	})
+	s.run([]step{
+		{"PUT", "/routes/1", `{"uri":"/a","plugins":[],"upstream":{"nodes":{"a:1":1}}}`, 201, `~"plugins":[]`},
+		{"PUT", "/routes/bad", `{"uri":"/a","plugins":{}}`, 400, errMsg("invalid configuration: no such thing")},
+	})
+	if tried == nil || tried.ID != "bad" {
+		t.Errorf("tried: %+v", tried)
+	}
 }
 
 func TestPluginsAndSchemas(t *testing.T) {
