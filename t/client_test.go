@@ -130,7 +130,7 @@ func (s *scenario) httpClient(r request) (*http.Client, error) {
 // text is the content of a file of the script, variables replaced, or arg
 // itself when it is no file's name.
 func (s *scenario) text(arg string) (string, error) {
-	if len(arg) < 200 && !strings.ContainsAny(arg, "{\n ") {
+	if arg != "" && len(arg) < 200 && !strings.ContainsAny(arg, "{\n ") {
 		b, err := os.ReadFile(filepath.Join(s.dir, arg))
 		if err == nil {
 			return s.expand(string(b)), nil
@@ -139,7 +139,7 @@ func (s *scenario) text(arg string) (string, error) {
 			return "", err
 		}
 	}
-	return arg, nil
+	return s.expand(arg), nil
 }
 
 var variable = regexp.MustCompile(`\$[A-Z][A-Z0-9_]*`)
@@ -150,6 +150,10 @@ func (s *scenario) expand(text string) string {
 	return variable.ReplaceAllStringFunc(text, func(v string) string {
 		if u := s.upstreams[v[1:]]; u != nil {
 			return u.addr
+		}
+		if u := s.upstreams[strings.TrimSuffix(v[1:], "PORT")]; u != nil {
+			_, port, _ := net.SplitHostPort(u.addr)
+			return port
 		}
 		if port, ok := portNames[v[1:]]; ok {
 			return strconv.Itoa(port)

@@ -29,11 +29,11 @@ func dropped(name string) bool {
 
 // fill makes r the request of the exchange. It returns the status to refuse it
 // with, or 0, and why.
-func (s *stream) fill(r *http.Request, p peer) (status int, reason string) {
+func (s *stream) fill(r *http.Request, c *conn) (status int, reason string) {
 	q := &s.x.Req
 	q.Method, q.Target, q.Host = r.Method, r.RequestURI, r.Host
 	q.Major, q.Minor = r.ProtoMajor, 0
-	q.Remote, q.Local, q.TLS = p.remote, p.local, p.tls
+	q.Remote, q.Local, q.TLS = c.remote, c.local, c.tls
 	q.Size = int64(len(q.Method) + len(q.Target) + len(q.Host))
 	for name := range r.Header {
 		if !dropped(name) {
@@ -53,6 +53,11 @@ func (s *stream) fill(r *http.Request, p peer) (status int, reason string) {
 	if r.Method == http.MethodConnect {
 		s.websocket(r)
 		return 0, ""
+	}
+	if r.ProtoMajor == 3 && r.ContentLength < 0 {
+		if err := peekBody(r); err != nil {
+			return http.StatusBadRequest, err.Error()
+		}
 	}
 	q.ContentLength = r.ContentLength
 	if r.ContentLength != 0 {
