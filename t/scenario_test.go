@@ -75,6 +75,7 @@ func params(files []string, launch func(*scenario) error) testscript.Params {
 			env.Values[scenarioKey{}] = s
 			env.Defer(s.close)
 			env.Setenv("IP", s.ip)
+			env.Setenv("KEY", adminKey)
 			for name, port := range portNames {
 				env.Setenv(name, strconv.Itoa(port))
 			}
