@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"sluice/admin/inspect"
+	"sluice/configcenter"
+	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
 )
@@ -223,6 +226,7 @@ func TestRouteMessages(t *testing.T) {
 		{`{"uri":"/a","plugins":{},"filter_func":"function(vars) "}`, `failed to load 'filter_func' string: [string "return function(vars) "]:1: 'end' expected near '<eof>'`},
 		{`{"uri":"/a","plugins":{},"filter_func":"function(a) end and 1 "}`, "'filter_func' should be a function"},
 		{`{"uri":"/a","script":"local x = (","upstream":{"nodes":{"a:1":1}}}`, "~failed to load 'script' string: "},
+		{`{"uri":"/a","script":"local core = require('apisix.core')","upstream":{"nodes":{"a:1":1}}}`, "'script' should be a Lua object"},
 		{`{"uri":"/a","script":"local x = 1 return x","upstream":{"nodes":{"a:1":1}}}`, "'script' should be a Lua object"},
 	} {
 		w := s.send("PUT", "/routes/1", c.body)
@@ -251,13 +255,13 @@ func TestUpstreamMessages(t *testing.T) {
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"tls":{"client_cert_id":"9"}}`, 400, errMsg("failed to fetch ssl info by ssl id [9], response code: 404")},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"tls":{"client_cert_id":"srv"}}`, 400, errMsg("failed to fetch ssl info by ssl id [srv], wrong ssl type")},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash"}`, 400, errMsg("missing key")},
-		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","key":"not_support"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + hashVars + `" with "not_support"`)},
-		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","hash_on":"header","key":"$#^@"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + hashHeader + `" with "$#^@"`)},
+		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","key":"not_support"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + inspect.HashVars + `" with "not_support"`)},
+		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","hash_on":"header","key":"$#^@"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + inspect.HashHeader + `" with "$#^@"`)},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","hash_on":"consumer"}`, 201, `~/apisix/upstreams/1`},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"x":1}`, 400, errMsg("invalid configuration: additional properties forbidden, found x")},
 	})
 	body, _ := encode(object{"nodes": object{"a:1": 1}, "tls": object{"client_cert": strings.Repeat("x", 200), "client_key": testKey}})
-	s.run([]step{{"PUT", "/upstreams/2", string(body), 400, errMsg(errCert.Error())}})
+	s.run([]step{{"PUT", "/upstreams/2", string(body), 400, errMsg("failed to parse cert: PEM_read_bio_X509_AUX() failed")}})
 	body, _ = encode(object{"nodes": object{"a:1": 1}, "tls": object{"client_cert": testCert, "client_key": testKey}})
 	got := s.must(201, "PUT", "/upstreams/2", string(body))["value"].(object)["tls"].(object)["client_key"].(string)
 	if !strings.HasPrefix(got, "enc:") {
@@ -624,6 +628,22 @@ func TestTrialBuild(t *testing.T) {
 	})
 	s.run([]step{{"PUT", "/routes/1", `{"uri":"/a","plugins":{"limit-count":{"count":1}}}`, 400,
 		errMsg("failed to check the configuration of plugin limit-count err: no counter")}})
+	var tried *resource.Route
+	s = start(t, func(o *Options) {
+		o.Try = func(_ resource.Kind, id string, obj any) error {
+			if tried = obj.(*resource.Route); id == "bad" {
+				return errors.New("no such thing")
+			}
+			return nil
+		}
+	})
+	s.run([]step{
+		{"PUT", "/routes/1", `{"uri":"/a","plugins":[],"upstream":{"nodes":{"a:1":1}}}`, 201, `~"plugins":[]`},
+		{"PUT", "/routes/bad", `{"uri":"/a","plugins":{}}`, 400, errMsg("invalid configuration: no such thing")},
+	})
+	if tried == nil || tried.ID != "bad" {
+		t.Errorf("tried: %+v", tried)
+	}
 }
 
 func TestPluginsAndSchemas(t *testing.T) {
@@ -667,6 +687,33 @@ func TestPluginsAndSchemas(t *testing.T) {
 	}
 	if all["server-info"].Scope != "global" || len(all) != 7 {
 		t.Errorf("%d plugins, server-info: %+v", len(all), all["server-info"])
+	}
+}
+
+func TestStoredPluginList(t *testing.T) {
+	s := start(t)
+	h := s.h.(*Handler)
+	if err := h.SyncPlugins(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Get(t.Context(), "plugins", ""); err == nil {
+		t.Error("a list was written at the start, though there was none")
+	}
+	s.must(200, "PUT", "/plugins/reload", "")
+	ch, err := s.store.Get(t.Context(), "plugins", "")
+	if err != nil || !strings.Contains(string(ch.Value), `{"name":"limit-count"}`) || !strings.Contains(string(ch.Value), `{"name":"mqtt-proxy","stream":true}`) {
+		t.Errorf("after a reload: %s %v", ch.Value, err)
+	}
+	for stored, writes := range map[string]bool{string(ch.Value): false, `[{"name":"limit-count"}]`: true, `x`: true} {
+		_, _ = s.store.Put(t.Context(), "plugins", "", []byte(stored), configcenter.PutOptions{})
+		before := s.store.rev
+		if err := h.SyncPlugins(t.Context()); err != nil || (s.store.rev != before) != writes {
+			t.Errorf("stored %s: rev %d after %d, %v", stored, s.store.rev, before, err)
+		}
+	}
+	s.store.down = errDown
+	if err := h.SyncPlugins(t.Context()); !errors.Is(err, errDown) {
+		t.Error(err)
 	}
 }
 

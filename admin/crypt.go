@@ -3,6 +3,7 @@ package admin
 import (
 	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter/resource"
 	"sluice/plugins"
 )
@@ -65,7 +66,7 @@ func (h *Handler) unseal(k *kind, id string, value object) {
 func (h *Handler) eachSecretField(k *kind, id string, value object, f func(string) string) {
 	if k.part == plugins.MetadataPart {
 		if s, err := h.metadataSchema(id); err == nil && s != nil {
-			mapFields(value, s.EncryptFields(), f)
+			inspect.MapFields(value, s.EncryptFields(), f)
 		}
 		return
 	}
@@ -74,48 +75,7 @@ func (h *Handler) eachSecretField(k *kind, id string, value object, f func(strin
 	for name, v := range confs {
 		conf, ok := v.(object)
 		if s := enabled.Schema(name, k.part); ok && s != nil {
-			mapFields(conf, s.EncryptFields(), f)
-		}
-	}
-}
-
-func mapFields(conf object, paths []string, f func(string) string) {
-	for _, p := range paths {
-		mapField(conf, strings.Split(p, "."), f)
-	}
-}
-
-// mapField walks a dotted path, through every element of lists on the way. At
-// its end may be a string, or strings in a list or an object.
-func mapField(in object, path []string, f func(string) string) {
-	v := in[path[0]]
-	if len(path) == 1 {
-		switch v := v.(type) {
-		case string:
-			in[path[0]] = f(v)
-		case []any:
-			for i, e := range v {
-				if text, ok := e.(string); ok {
-					v[i] = f(text)
-				}
-			}
-		case object:
-			for name, e := range v {
-				if text, ok := e.(string); ok {
-					v[name] = f(text)
-				}
-			}
-		}
-		return
-	}
-	switch v := v.(type) {
-	case object:
-		mapField(v, path[1:], f)
-	case []any:
-		for _, e := range v {
-			if o, ok := e.(object); ok {
-				mapField(o, path[1:], f)
-			}
+			inspect.MapFields(conf, s.EncryptFields(), f)
 		}
 	}
 }

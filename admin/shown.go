@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 )
@@ -49,7 +50,7 @@ func listNodes(up object) (domain bool) {
 		list := make([]any, 0, len(nodes))
 		for _, addr := range sorted(nodes) {
 			node := object{"host": addr, "weight": nodes[addr]}
-			if port, ok := portOf(addr); ok {
+			if port, ok := inspect.Port(addr); ok {
 				node["host"], node["port"] = addr[:strings.LastIndexByte(addr, ':')], port
 			}
 			list = append(list, node)

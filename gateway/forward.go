@@ -46,12 +46,18 @@ func (w *walk) forward() (*plugins.Reply, error) {
 		w.tried = append(w.tried, ep)
 		rep, err := w.beforeProxy(ep)
 		if rep != nil || err != nil {
+			w.Tries = w.Tries[:len(w.Tries)-1] // never made
 			return rep, err
 		}
-		if failed = w.try(ep); failed == nil {
+		fault, err := w.try(ep)
+		if err == nil {
 			return nil, nil
 		}
-		if !w.again(failed) {
+		failed = err
+		last := n+1 == tries || !w.again(failed)
+		t := &w.Tries[len(w.Tries)-1]
+		ep.Done(balancer.Outcome{Fault: fault, Final: last, Status: t.Status, Latency: t.Header})
+		if last {
 			break
 		}
 	}
@@ -152,8 +158,8 @@ func (w *walk) beforeProxy(ep *balancer.Endpoint) (*plugins.Reply, error) {
 	return w.chain.BeforeProxy(&w.Ctx)
 }
 
-// try makes one attempt at a node.
-func (w *walk) try(ep *balancer.Endpoint) error {
+// try makes one attempt at a node. After a failure the caller tells the node.
+func (w *walk) try(ep *balancer.Endpoint) (balancer.Fault, error) {
 	if w.UpstreamHost != "" {
 		w.out.Host = w.UpstreamHost
 	}
@@ -166,20 +172,17 @@ func (w *walk) try(ep *balancer.Endpoint) error {
 		t.Status = w.x.Resp.Status
 		w.open = ep
 		w.ReplySource = "upstream"
-		return nil
+		return balancer.None, nil
 	}
+	t.Status, t.Total = 502, timing.Header
 	var e *wire.Error
-	t.Status = 502
-	fault := balancer.Broken
 	if errors.As(err, &e) {
 		t.Status = faultStatus(e)
 		if e.Kind == wire.Timeout {
-			fault = balancer.Timeout
+			return balancer.Timeout, err
 		}
 	}
-	t.Total = timing.Header
-	ep.Done(balancer.Outcome{Fault: fault, Status: t.Status, Latency: t.Header})
-	return err
+	return balancer.Broken, err
 }
 
 // again decides whether a failed try may be followed by another one: nothing of

@@ -9,6 +9,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/configcenter"
+	"sluice/configcenter/resource"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
@@ -65,6 +67,8 @@ type Options struct {
 	Keepalive Keepalive
 	// Resolver turns domain nodes into addresses.
 	Resolver balancer.Resolver
+	// Discovery finds the nodes of services, by discovery_type.
+	Discovery map[string]Discovery
 	// Probe is how active health checks ask a node; nil: no active checks.
 	Probe balancer.Probe
 	// DisableHealth switches every health check off.
@@ -79,6 +83,9 @@ type Options struct {
 	// OnVersion hears of each version that went live; nil: only the log does.
 	OnVersion func(Version)
 }
+
+// Discovery finds the nodes of the service that an upstream names.
+type Discovery func(ctx context.Context, u *resource.Upstream) (balancer.Found, error)
 
 // Keepalive bounds the connections kept to one node of an upstream.
 type Keepalive struct {

@@ -71,7 +71,6 @@ type upstreams struct {
 	o        *Options
 	registry *balancer.Registry
 	ssl      func(id string) (*tls.Certificate, error)
-	find     func(*resource.Upstream) (func(context.Context) (balancer.Found, error), error)
 
 	mu    sync.Mutex     // guards what follows
 	slots map[string]int // upstream id → slot
@@ -273,14 +272,13 @@ func (us *upstreams) open(u *upstream) error {
 		c.ProbeHost = u.def.UpstreamHost
 	}
 	if u.def.ServiceName != "" && u.def.DiscoveryType != "" {
-		if us.find == nil {
-			return fmt.Errorf("discovery %q is not configured", u.def.DiscoveryType)
+		find := us.o.Discovery[u.def.DiscoveryType]
+		if find == nil { // found out at each request, which gets 503
+			find = func(context.Context, *resource.Upstream) (balancer.Found, error) {
+				return balancer.Found{}, fmt.Errorf("discovery %s is uninitialized", u.def.DiscoveryType)
+			}
 		}
-		f, err := us.find(u.def)
-		if err != nil {
-			return err
-		}
-		c.Find = f
+		c.Find = func(ctx context.Context) (balancer.Found, error) { return find(ctx, u.def) }
 	}
 	var err error
 	u.set, err = us.registry.Open(c)

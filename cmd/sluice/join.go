@@ -121,6 +121,10 @@ func (p *parts) openGateway() error {
 	if err != nil {
 		return err
 	}
+	discovery, err := p.discovery()
+	if err != nil {
+		return err
+	}
 	p.gateway = gateway.New(gateway.Options{
 		Catalog: p.catalog,
 		Shared:  p.shared,
@@ -143,6 +147,7 @@ func (p *parts) openGateway() error {
 		Keepalive: gateway.Keepalive{Idle: n.Upstream.Keepalive,
 			IdleTimeout: n.Upstream.KeepaliveTimeout, Requests: n.Upstream.KeepaliveRequests},
 		Resolver:      resolver,
+		Discovery:     discovery,
 		Probe:         probe,
 		DisableHealth: a.DisableHealthcheck,
 		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),

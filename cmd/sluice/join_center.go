@@ -46,18 +46,16 @@ func (p *parts) openCenter() error {
 		c.source, c.store = c.standalone, memory.New("/apisix")
 		return nil
 	case p.cfg.Provider == "yaml" || p.cfg.Provider == "json":
-		return p.openFile()
+		p.openFile()
+		return nil
 	}
 	return p.openEtcd()
 }
 
-func (p *parts) openFile() error {
-	src, err := yaml.Open(yaml.Config{File: p.cfg.ResourceFile(), Log: p.log})
-	if err != nil {
-		return err
-	}
-	p.center.source, p.center.store = src, memory.New("/apisix")
-	return nil
+// openFile follows a file of resources. Nothing can be written there: the
+// Admin API is off.
+func (p *parts) openFile() {
+	p.center.source, p.center.store = yaml.New(p.cfg.ResourceFile()), memory.New("/apisix")
 }
 
 func (p *parts) openEtcd() error {

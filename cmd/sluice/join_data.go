@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +13,8 @@ import (
 	"sluice/balancer"
 	"sluice/balancer/discovery/dns"
 	"sluice/balancer/probe"
+	"sluice/configcenter/resource"
+	"sluice/gateway"
 	"sluice/gateway/h2"
 	"sluice/gateway/wire"
 )
@@ -87,6 +91,46 @@ func (p *parts) resolver() (balancer.Resolver, error) {
 	}
 	p.onCloseDo(c.Close)
 	return c, nil
+}
+
+// discovery opens the service discoveries that config.yaml configures.
+func (p *parts) discovery() (map[string]gateway.Discovery, error) {
+	found := map[string]gateway.Discovery{}
+	for kind, conf := range p.cfg.Discovery {
+		switch kind {
+		case "dns":
+			d, err := p.dnsDiscovery(conf)
+			if err != nil {
+				return nil, fmt.Errorf("discovery.dns: %w", err)
+			}
+			found[kind] = d
+		default:
+			p.log.Warn("this service discovery is not there yet; its upstreams have no nodes", "discovery", kind)
+		}
+	}
+	return found, nil
+}
+
+func (p *parts) dnsDiscovery(conf json.RawMessage) (gateway.Discovery, error) {
+	var o struct {
+		Servers    []string `json:"servers"`
+		ResolvConf string   `json:"resolv_conf"`
+		Order      []string `json:"order"`
+	}
+	if err := json.Unmarshal(conf, &o); err != nil {
+		return nil, err
+	}
+	if len(o.Order) == 0 {
+		o.Order = []string{"last", "SRV", "A", "AAAA", "CNAME"}
+	}
+	c, err := dns.New(dns.Config{Servers: o.Servers, ResolvConf: o.ResolvConf, Order: o.Order, Log: p.log})
+	if err != nil {
+		return nil, err
+	}
+	p.onCloseDo(c.Close)
+	return func(ctx context.Context, u *resource.Upstream) (balancer.Found, error) {
+		return c.Nodes(ctx, u.ServiceName)
+	}, nil
 }
 
 // probe is how active health checks ask; ssl_trusted_certificate says whom an

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"google.golang.org/grpc"
 )
 
 // Config says where etcd lives. Only Dir is required.
@@ -42,6 +43,7 @@ const peerURL = "http://127.0.0.1:0"
 type Server struct {
 	etcd *embed.Etcd
 	url  string
+	grpc *grpc.Server
 }
 
 // Start starts etcd and returns when it takes writes, or when ctx ends. An
@@ -57,22 +59,38 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err := checkUnlocked(c.Dir); err != nil {
 		return nil, err
 	}
+	made := make(chan *grpc.Server, 1) // comes after etcd itself is ready
+	cfg.ServiceRegister = func(g *grpc.Server) { made <- g }
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd at %s in %s: %w", cfg.ListenClientUrls[0].Host, c.Dir, err)
 	}
 	s := &Server{etcd: e, url: cfg.ListenClientUrls[0].Scheme + "://" + e.Clients[0].Addr().String()}
-	select {
-	case <-e.Server.ReadyNotify():
-		return s, nil
-	case err = <-e.Err():
-	case <-e.Server.StopNotify():
-		err = errors.New("stopped while starting")
-	case <-ctx.Done():
-		err = ctx.Err()
+	if err := s.await(ctx, made); err != nil {
+		e.Close()
+		return nil, fmt.Errorf("embedded etcd in %s: %w", c.Dir, err)
 	}
-	e.Close()
-	return nil, fmt.Errorf("embedded etcd in %s: %w", c.Dir, err)
+	return s, nil
+}
+
+// await returns when etcd takes writes and its client port is served.
+func (s *Server) await(ctx context.Context, made <-chan *grpc.Server) error {
+	for ready := s.etcd.Server.ReadyNotify(); ; {
+		select {
+		case <-ready:
+			ready = nil
+		case s.grpc = <-made:
+		case err := <-s.etcd.Err():
+			return err
+		case <-s.etcd.Server.StopNotify():
+			return errors.New("stopped while starting")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if ready == nil && s.grpc != nil {
+			return nil
+		}
+	}
 }
 
 // URL is where clients connect to.
@@ -81,8 +99,18 @@ func (s *Server) URL() string { return s.url }
 // Err receives the error that makes the server stop by itself.
 func (s *Server) Err() <-chan error { return s.etcd.Err() }
 
-// Stop writes out what is pending and returns when everything has ended.
-func (s *Server) Stop() { s.etcd.Close() }
+// grace is how long requests under way have when the server stops.
+const grace = 300 * time.Millisecond
+
+// Stop ends the clients' streams, writes out what is pending and returns when
+// everything has ended. etcd left to itself would wait seconds for watches,
+// which never end.
+func (s *Server) Stop() {
+	force := time.AfterFunc(grace, s.grpc.Stop)
+	s.grpc.GracefulStop()
+	force.Stop()
+	s.etcd.Close()
+}
 
 func (c *Config) embed() (*embed.Config, error) {
 	if c.Dir == "" {

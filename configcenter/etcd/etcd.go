@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -107,6 +108,17 @@ func (c *Center) conn() (*clientv3.Client, error) {
 	if c.client != nil {
 		return c.client, nil
 	}
+	options := []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+		// Without this gRPC waits up to two minutes before it tries again.
+		Backoff: backoff.Config{
+			BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay,
+		},
+		MinConnectTimeout: c.cfg.HealthTimeout,
+	})}
+	if c.cfg.TLS != nil && c.cfg.TLS.ServerName != "" {
+		// The client library would ask for the endpoint's name instead.
+		options = append(options, grpc.WithAuthority(c.cfg.TLS.ServerName))
+	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:            c.cfg.Endpoints,
 		Username:             c.cfg.User,
@@ -118,13 +130,7 @@ func (c *Center) conn() (*clientv3.Client, error) {
 		MaxCallSendMsgSize:   math.MaxInt32,
 		MaxCallRecvMsgSize:   math.MaxInt32,
 		Logger:               zap.NewNop(),
-		// Without this gRPC waits up to two minutes before it tries again.
-		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{
-				BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay,
-			},
-			MinConnectTimeout: c.cfg.HealthTimeout,
-		})},
+		DialOptions:          options,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd %v: %w", c.cfg.Endpoints, err)
@@ -184,12 +190,31 @@ func (c *Center) do(ctx context.Context, what string, f func(context.Context, *c
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	if err := f(ctx, client); err != nil {
+	err = f(limited, client)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		if cause := c.probe(ctx); cause != nil {
+			err = fmt.Errorf("%w: %w", err, cause) // the client library keeps the cause to itself
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("etcd %s: %w", what, err)
 	}
 	return nil
+}
+
+// probe asks for the cluster's state without waiting for a connection to come
+// up: its error says why there is none.
+func (c *Center) probe(ctx context.Context) error {
+	client, err := c.conn()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.HealthTimeout)
+	defer cancel()
+	_, err = etcdserverpb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &etcdserverpb.StatusRequest{})
+	return err
 }
 
 // pause waits; false if ctx ended first.

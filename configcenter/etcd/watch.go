@@ -68,8 +68,12 @@ func (r *reader) wait(ctx context.Context) bool {
 	return pause(ctx, d+rand.N(d/2+1))
 }
 
-// load hands out everything as one full batch.
+// load hands out everything as one full batch. When there is no connection it
+// says so at once.
 func (r *reader) load(ctx context.Context) error {
+	if err := r.c.probe(ctx); err != nil {
+		return fmt.Errorf("etcd %v: %w", r.c.cfg.Endpoints, err)
+	}
 	all, at, err := r.c.read(ctx, r.c.cfg.Prefix+"/")
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("%w: %w", errReload, err) // between two pages

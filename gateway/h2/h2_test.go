@@ -132,7 +132,7 @@ func TestRequestAndAnswer(t *testing.T) {
 	r.Header.Set("X-B", "b")
 	r.Header.Set("TE", "trailers")
 	resp, got := get(t, plainClient(t), r)
-	want := `POST /a%20b?c=d api.test 2 "hello" <nil> cl=5 te=false x=b`
+	want := `POST /a%20b?c=d api.test 2 "hello" <nil> cl=5 te=true x=b`
 	if got != want || resp.StatusCode != 201 || resp.ProtoMajor != 2 {
 		t.Errorf("%d %q, want %q", resp.StatusCode, got, want)
 	}

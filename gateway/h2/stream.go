@@ -1,13 +1,10 @@
 package h2
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -15,19 +12,13 @@ import (
 	"sluice/gateway/wire"
 )
 
-// peer is who sent a request, and over what.
-type peer struct {
-	remote, local netip.AddrPort
-	tls           *tls.ConnectionState
-	addr          net.Addr
-}
-
 // stream is one request and its answer. It is reused.
 type stream struct {
 	srv      *Server
 	x        wire.Exchange
 	w        http.ResponseWriter
 	r        *http.Request
+	body     *body    // nil: the request has none
 	names    []string // of the request's fields
 	armed    time.Time
 	tunnel   bool // an extended CONNECT
@@ -47,16 +38,16 @@ type none struct{}
 func (none) Read([]byte) (int, error) { return 0, io.EOF }
 
 // serve runs one request. It panics with http.ErrAbortHandler to reset it.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, p peer) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *conn) {
 	st := s.streams.Get().(*stream)
 	st.w, st.r = w, r
 	st.x.Context = r.Context()
 	st.x.Req.Body = none{}
-	status, reason := st.fill(r, p)
+	status, reason := st.fill(r, c)
 	if status != 0 {
-		st.refuse(status, reason, p)
+		st.refuse(status, reason, c)
 	} else {
-		st.run(p)
+		st.run(c)
 	}
 	broken := st.broken || !st.answered
 	st.reset()
@@ -67,17 +58,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p peer) {
 }
 
 // run calls the handler. Its panic costs this request, nothing else.
-func (s *stream) run(p peer) {
+func (s *stream) run(c *conn) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.broken = true
-			s.srv.opts.OnError(p.addr, &wire.Error{Side: wire.Us, Kind: wire.Aborted, Err: fmt.Errorf("panic: %v", v)})
+			s.srv.opts.OnError(c.addr, &wire.Error{Side: wire.Us, Kind: wire.Aborted, Err: fmt.Errorf("panic: %v", v)})
 		}
 	}()
 	s.srv.handler.Serve(&s.x)
 }
 
-func (s *stream) refuse(status int, reason string, p peer) {
+func (s *stream) refuse(status int, reason string, c *conn) {
 	resp := &wire.Response{Status: status}
 	if s.srv.opts.BadRequest != nil {
 		if made := s.srv.opts.BadRequest(&s.x, status); made != nil {
@@ -85,11 +76,15 @@ func (s *stream) refuse(status int, reason string, p peer) {
 		}
 	}
 	_, _ = s.Send(resp, nil) // the client is at fault already
-	s.srv.opts.OnError(p.addr, &wire.Error{Side: wire.Client, Kind: wire.Malformed, Err: errors.New(reason)})
+	s.srv.opts.OnError(c.addr, &wire.Error{Side: wire.Client, Kind: wire.Malformed, Err: errors.New(reason)})
 }
 
 // reset keeps the memory of the headers and the handler's slot.
 func (s *stream) reset() {
+	if s.body != nil {
+		s.body.detach()
+		s.body = nil
+	}
 	q, a := &s.x.Req, &s.x.Resp
 	q.Header.Reset()
 	q.Trailer.Reset()
@@ -101,10 +96,6 @@ func (s *stream) reset() {
 	clear(s.names)
 	s.w, s.r, s.names, s.armed = nil, nil, s.names[:0], time.Time{}
 	s.tunnel, s.answered, s.broken = false, false, false
-}
-
-func (s *stream) readDeadline(t time.Time) error {
-	return http.NewResponseController(s.w).SetReadDeadline(t)
 }
 
 // arm gives the client time to take the next write in. A client that opens no
@@ -128,6 +119,11 @@ func (s *stream) Send(resp *wire.Response, filter wire.BodyFilter) (wire.Sent, e
 	s.answered = true
 	out := sending{s: s, resp: resp, filter: filter, left: resp.ContentLength}
 	err := out.run()
+	if s.body != nil {
+		// Nobody needs the rest of the request. Whoever still waits for it on its
+		// way upstream is woken up; closing the answer would wait for him.
+		_ = s.r.Body.Close()
+	}
 	if resp.Body != nil {
 		if e := resp.Body.Close(); err == nil && e != nil {
 			err = e

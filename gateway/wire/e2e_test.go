@@ -86,10 +86,13 @@ func (p *proxy) note(err error) {
 }
 
 // startProxy runs a proxy before upstream and returns its address.
-func startProxy(t testing.TB, engine, upstream string) (string, *proxy, *Server) {
+func startProxy(t testing.TB, engine, upstream string, with ...func(*proxy, *Server)) (string, *proxy, *Server) {
 	t.Helper()
 	p := &proxy{peer: NewPeer(PeerOptions{Addr: upstream, Idle: 16, IdleTimeout: time.Minute}), errs: make(chan error, 16)}
 	s := &Server{Handler: p, Engine: engine}
+	for _, f := range with {
+		f(p, s)
+	}
 	t.Cleanup(p.peer.Close)
 	return serve(t, s), p, s
 }

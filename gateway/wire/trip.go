@@ -216,15 +216,31 @@ func (t *trip) build() {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
 	}
 	b = append(b, '\r', '\n')
-	if len(b)+len(body) <= max(cap(t.buf), bufSize) {
+	switch {
+	case length < 0 && !t.stream:
+		b = appendChunked(b, body, o.Trailer)
+	case len(b)+len(body) <= max(cap(t.buf), bufSize):
 		b = append(b, body...)
-	} else {
+	default:
 		t.more = body
 	}
 	if cap(b) > cap(t.buf) {
 		t.buf = b[:cap(b)]
 	}
 	t.req = b
+}
+
+// appendChunked appends a whole body with its trailer.
+func appendChunked(b, body []byte, tr *Header) []byte {
+	if len(body) > 0 {
+		b = strconv.AppendInt(b, int64(len(body)), 16)
+		b = append(b, '\r', '\n')
+		b = append(b, body...)
+		b = append(b, '\r', '\n')
+	}
+	b = append(b, '0', '\r', '\n')
+	b = appendTrailer(b, tr)
+	return append(b, '\r', '\n')
 }
 
 // bodyExpected says whether an empty body should be announced.
@@ -255,6 +271,9 @@ func (t *trip) length() (int64, []byte) {
 			return 0, nil
 		}
 		if data, ok := b.whole(); ok && len(data) <= copySize {
+			if len(o.Trailer.fieldsOf()) > 0 {
+				return -1, data
+			}
 			return int64(len(data)), data
 		}
 	}
