@@ -75,6 +75,7 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		handlers:   handlers,
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
+		ready:      func(ctx context.Context) error { return p.gateway.WaitRev(ctx, 1) },
 		drain:      p.close,
 		reopen:     p.access.Reopen,
 	}, nil
