@@ -207,39 +207,44 @@ func parseTest(s string) (*test, error) {
 	return t, nil
 }
 
-// maxResults bounds what one path may find in one body.
-const maxResults = 100_000
+// maxVisits bounds the work of one path in one body: paths with several ".."
+// could otherwise look at the same values again and again.
+const maxVisits = 1_000_000
 
 // queryJSON returns everything that steps lead to from root, in the order of
-// the body; members of an object are taken by name.
+// the body; members of an object are taken by name. What lies behind the bound
+// of the work is not found.
 func queryJSON(steps []step, root any) []any {
+	left := maxVisits
 	now := []any{root}
 	for i := range steps {
 		var next []any
 		for _, v := range now {
-			next = steps[i].apply(next, v)
-			if len(next) > maxResults {
-				return next[:maxResults]
-			}
+			next = steps[i].apply(next, v, &left)
 		}
 		now = next
 	}
 	return now
 }
 
-func (st *step) apply(to []any, v any) []any {
+func (st *step) apply(to []any, v any, left *int) []any {
+	if *left <= 0 {
+		return to
+	}
+	before := len(to)
 	to = st.children(to, v)
-	if !st.deep || len(to) > maxResults {
+	*left -= 1 + len(to) - before
+	if !st.deep {
 		return to
 	}
 	switch v := v.(type) {
 	case map[string]any:
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			to = st.apply(to, v[k])
+			to = st.apply(to, v[k], left)
 		}
 	case []any:
 		for _, e := range v {
-			to = st.apply(to, e)
+			to = st.apply(to, e, left)
 		}
 	}
 	return to
