@@ -22,6 +22,9 @@ type instances struct {
 	m  map[string]*instanceRef
 	// upstreams are for plugins that choose one.
 	upstreams *upstreams
+
+	apisOnce sync.Once
+	apisMade []plugins.API
 }
 
 type instanceRef struct {
@@ -166,13 +169,23 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 	return e
 }
 
+// apis are the plugins' APIs, made once.
 func (is *instances) apis() []plugins.API {
-	var all []plugins.API
-	for _, name := range is.o.Catalog.Names() {
-		spec, _ := is.o.Catalog.Spec(name)
-		all = append(all, spec.APIs...)
-	}
-	return all
+	is.apisOnce.Do(func() {
+		for _, name := range is.o.Catalog.Names() {
+			spec, _ := is.o.Catalog.Spec(name)
+			is.apisMade = append(is.apisMade, spec.APIs...)
+			if spec.NewAPIs == nil {
+				continue
+			}
+			made, err := spec.NewAPIs(is.env("", name, nil, nil, false, nil))
+			if err != nil {
+				is.o.Log.Error("plugin has no APIs", "plugin", name, "err", err)
+			}
+			is.apisMade = append(is.apisMade, made...)
+		}
+	})
+	return is.apisMade
 }
 
 // identity is what makes two configured plugins the same.
