@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"sluice/conf"
 	"sluice/gateway"
@@ -204,4 +205,14 @@ func (p *parts) follow() {
 		return nil
 	})
 	p.onClose(p.server.Shutdown)
+	// No client should see a gateway without routes that has them in a moment:
+	// its connections wait in the backlog. A store that is down ends the wait.
+	first, stop := context.WithTimeout(ctx, firstVersion)
+	defer stop()
+	if p.gateway.WaitStarted(first) != nil {
+		p.log.Warn("no configuration yet, serving without")
+	}
 }
+
+// firstVersion is how long the start waits for a first configuration.
+const firstVersion = 5 * time.Second
