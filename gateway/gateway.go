@@ -21,6 +21,7 @@ import (
 	"sluice/balancer"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/configcenter/secret"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
@@ -40,8 +41,10 @@ type Options struct {
 
 	// Attr returns plugin_attr.<name> as JSON, or nil.
 	Attr func(plugin string) json.RawMessage
-	// Secrets resolves the references in a plugin's configuration; nil: none.
-	Secrets func(conf json.RawMessage) (json.RawMessage, error)
+	// Keyring decrypts what lies encrypted in the store; nil: nothing does.
+	Keyring *secret.Keyring
+	// Secrets resolves $secret:// and $env:// references; nil: they stay.
+	Secrets *secret.Resolver
 
 	TLS certs.Options // of the HTTPS listeners
 

@@ -75,6 +75,7 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		handlers:   handlers,
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
+		ready:      func(ctx context.Context) error { return p.gateway.WaitRev(ctx, 1) },
 		drain:      p.close,
 		reopen:     p.access.Reopen,
 	}, nil
@@ -133,7 +134,8 @@ func (p *parts) openGateway() error {
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
 		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
-		Secrets:   p.center.resolveSecrets,
+		Keyring:   p.center.keyring,
+		Secrets:   p.center.secrets,
 		AccessLog: p.access,
 		TLS: certs.Options{Protocols: strings.Fields(a.SSL.Protocols), Ciphers: a.SSL.Ciphers,
 			Tickets: a.SSL.SessionTickets, FallbackSNI: a.SSL.FallbackSNI, NextProtos: nextProtos(a.EnableHTTP2)},
