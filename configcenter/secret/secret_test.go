@@ -175,12 +175,20 @@ func TestFill(t *testing.T) {
 	}
 }
 
-func TestVault(t *testing.T) {
-	calls, down := 0, false
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		calls++
-		body, _ := io.ReadAll(r.Body)
-		if down || r.Method != "GET" || r.URL.Path != "/v1/kv/apisix/jack" || r.Header.Get("X-Vault-Token") != "t0ken" ||
+// vault is a stand-in for Vault that counts its calls and can be down.
+type vault struct {
+	*httptest.Server
+	calls int
+	down  bool
+	conf  string // of the manager "vault/1"
+}
+
+func newVault(t *testing.T) *vault {
+	v := &vault{}
+	v.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v.calls++
+		body, err := io.ReadAll(r.Body)
+		if err != nil || v.down || r.Method != "GET" || r.URL.Path != "/v1/kv/apisix/jack" || r.Header.Get("X-Vault-Token") != "t0ken" ||
 			r.Header.Get("X-Vault-Namespace") != "ns" || string(body) != "{}" {
 			w.WriteHeader(http.StatusForbidden)
 			io.WriteString(w, `{"errors":["permission denied"]}`)
@@ -188,32 +196,29 @@ func TestVault(t *testing.T) {
 		}
 		io.WriteString(w, `{"data":{"key":"value","n":7}}`)
 	}))
-	defer server.Close()
-	conf := `{"uri":"` + server.URL + `","prefix":"kv/apisix/","token":"$ENV://TOKEN","namespace":"ns"}`
-	find := func(id string) json.RawMessage {
-		if id != "vault/1" {
-			return nil
-		}
-		return json.RawMessage(conf)
+	v.conf = `{"uri":"` + v.URL + `","prefix":"kv/apisix/","token":"$ENV://TOKEN","namespace":"ns"}`
+	t.Cleanup(v.Close)
+	return v
+}
+
+func (v *vault) find(id string) json.RawMessage {
+	if id != "vault/1" {
+		return nil
 	}
-	clk := &clock{now: time.Unix(1e9, 0)}
-	r := resolver(t, Options{Now: clk.time, Client: server.Client()})
-	value := func(ref string) string {
-		v, err := r.Value(t.Context(), ref, find)
-		return fmt.Sprint(v, " ", err)
-	}
-	for range 2 {
-		if got := value("$secret://vault/1/jack/key"); got != "value <nil>" {
-			t.Fatal(got)
-		}
-	}
-	if got := value("$secret://vault/1/jack/n"); got != "7 <nil>" {
-		t.Error(got)
-	}
-	if calls != 2 {
-		t.Errorf("%d calls, want one for each reference", calls)
-	}
+	return json.RawMessage(v.conf)
+}
+
+func (v *vault) value(t *testing.T, r *Resolver, ref string) string {
+	got, err := r.Value(t.Context(), ref, v.find)
+	return fmt.Sprint(got, " ", err)
+}
+
+func TestVault(t *testing.T) {
+	v := newVault(t)
+	r := resolver(t, Options{Client: v.Client()})
 	for ref, want := range map[string]string{
+		"$secret://vault/1/jack/key":          "value <nil>",
+		"$secret://vault/1/jack/n":            "7 <nil>",
 		"$secret://vault/1/bob/key":           "permission denied",
 		"$secret://vault/1/jack/none":         "no value",
 		"$secret://vault/1/jack":              "error key format, key: jack",
@@ -223,31 +228,45 @@ func TestVault(t *testing.T) {
 		"$secret://vault/2/jack/key":          "no secret conf",
 		"$secret://vault/1/a/../../../sys/xy": "must not leave the prefix",
 	} {
-		if got := value(ref); !strings.Contains(got, want) {
+		if got := v.value(t, r, ref); !strings.Contains(got, want) {
 			t.Errorf("%s: %s, want %s", ref, got, want)
 		}
 	}
-	// A failure is kept for a while, and a value that is too old is better than none.
-	down, calls = true, 0
-	clk.now = clk.now.Add(301 * time.Second)
-	for range 3 {
-		if got := value("$secret://vault/1/jack/key"); got != "value <nil>" {
-			t.Error(got)
+}
+
+func TestValuesAreKept(t *testing.T) {
+	v := newVault(t)
+	clk := &clock{now: time.Unix(1e9, 0)}
+	r := resolver(t, Options{Now: clk.time, Client: v.Client()})
+	expect := func(want string, calls int) {
+		t.Helper()
+		if got := v.value(t, r, "$secret://vault/1/jack/key"); !strings.Contains(got, want) || v.calls != calls {
+			t.Errorf("%s after %d calls, want %s after %d", got, v.calls, want, calls)
 		}
 	}
-	if calls != 1 {
-		t.Errorf("%d calls while down", calls)
-	}
-	down = false
+	expect("value <nil>", 1)
+	expect("value <nil>", 1)
+	// A failure is kept for a while, and a value that is too old is better than none.
+	v.down = true
+	clk.now = clk.now.Add(301 * time.Second)
+	expect("value <nil>", 2)
+	expect("value <nil>", 2)
+	v.down = false
 	clk.now = clk.now.Add(61 * time.Second)
-	value("$secret://vault/1/jack/key")
-	if calls != 2 {
-		t.Errorf("%d calls after the failure's time", calls)
-	}
+	expect("value <nil>", 3)
 	// Another configuration of the manager is asked anew.
-	conf = strings.Replace(conf, `"ns"`, `"other"`, 1)
-	if got := value("$secret://vault/1/jack/key"); !strings.Contains(got, "permission denied") {
-		t.Error(got)
+	v.conf = strings.Replace(v.conf, `"ns"`, `"other"`, 1)
+	expect("permission denied", 4)
+}
+
+// A redirect is not followed: the token would go with it.
+func TestNoRedirects(t *testing.T) {
+	v := newVault(t)
+	from := httptest.NewServer(http.RedirectHandler(v.URL+"/v1/kv/apisix/jack", http.StatusTemporaryRedirect))
+	defer from.Close()
+	v.conf = strings.Replace(v.conf, v.URL, from.URL, 1)
+	if got := v.value(t, resolver(t, Options{}), "$secret://vault/1/jack/key"); strings.HasPrefix(got, "value") || v.calls != 0 {
+		t.Errorf("%s, %d calls", got, v.calls)
 	}
 }
 
@@ -260,8 +279,7 @@ func TestSignatureKey(t *testing.T) {
 }
 
 func TestAWS(t *testing.T) {
-	var server *httptest.Server
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		var in struct{ SecretId, VersionStage string }
 		auth := r.Header.Get("Authorization")
