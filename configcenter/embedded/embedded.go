@@ -133,7 +133,7 @@ func (c *Config) embed() (*embed.Config, error) {
 	}
 	log := c.Log
 	if log == nil {
-		log = slog.Default()
+		log = slog.New(slog.DiscardHandler)
 	}
 	cfg := embed.NewConfig()
 	cfg.Name = "sluice"

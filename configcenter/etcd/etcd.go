@@ -76,7 +76,7 @@ func Open(c Config) (*Center, error) {
 		c.StartupRetry = 2
 	}
 	if c.Log == nil {
-		c.Log = slog.Default()
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Center{cfg: c}, nil
 }
