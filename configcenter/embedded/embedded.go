@@ -32,7 +32,7 @@ type Config struct {
 	// NoSync does without waiting for the disk: for tests, a crash loses data.
 	NoSync bool
 
-	Log *slog.Logger // gets warnings and errors; slog.Default when nil
+	Log *slog.Logger // gets warnings and errors; nil: nothing is logged
 }
 
 // peerURL lets the system choose the port: there are no peers, but etcd

@@ -37,7 +37,7 @@ type Config struct {
 	HealthTimeout time.Duration // silence after which a watch counts as lost; 10 s when 0
 	StartupRetry  int           // how often Init tries again; 2 when 0, none when negative
 
-	Log *slog.Logger // slog.Default when nil
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // Center is both Source and Store. Make it with Open, and Close it.
