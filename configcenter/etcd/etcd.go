@@ -39,7 +39,7 @@ type Config struct {
 	HealthTimeout time.Duration // silence after which a watch counts as lost; 10 s when 0
 	StartupRetry  int           // how often Init tries again; 2 when 0, none when negative
 
-	Log *slog.Logger // slog.Default when nil
+	Log *slog.Logger // nil: nothing is logged
 }
 
 // Center is both Source and Store. Make it with Open, and Close it.
@@ -78,7 +78,7 @@ func Open(c Config) (*Center, error) {
 		c.StartupRetry = 2
 	}
 	if c.Log == nil {
-		c.Log = slog.Default()
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Center{cfg: c}, nil
 }
