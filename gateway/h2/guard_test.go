@@ -1,0 +1,45 @@
+package h2
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestGuard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fired := 0
+		g := &guard{expire: func() { fired++ }}
+		pass := func(d time.Duration) {
+			<-time.After(d)
+			synctest.Wait()
+		}
+		for range 10 { // each operation is quick, the silence between them is not
+			g.start(time.Second)
+			pass(900 * time.Millisecond)
+			g.stop()
+			pass(5 * time.Second)
+		}
+		if fired != 0 || g.timedOut() {
+			t.Fatalf("fired %d times", fired)
+		}
+		g.start(time.Second)
+		pass(500 * time.Millisecond)
+		g.stop()
+		g.start(time.Second) // while the timer of the first is still on
+		pass(999 * time.Millisecond)
+		if fired != 0 {
+			t.Error("the second operation was measured from the first's start")
+		}
+		pass(2 * time.Millisecond)
+		if fired != 1 || !g.timedOut() {
+			t.Errorf("fired %d times", fired)
+		}
+		g.stop()
+		g.reset()
+		pass(time.Hour)
+		if fired != 1 || g.timedOut() {
+			t.Error("the guard fired between operations")
+		}
+	})
+}
