@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -8,8 +9,8 @@ import (
 
 func TestGuard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		fired := 0
-		g := &guard{expire: func() { fired++ }}
+		var fired atomic.Int64
+		g := &guard{expire: func() { fired.Add(1) }}
 		pass := func(d time.Duration) {
 			<-time.After(d)
 			synctest.Wait()
@@ -20,25 +21,25 @@ func TestGuard(t *testing.T) {
 			g.stop()
 			pass(5 * time.Second)
 		}
-		if fired != 0 || g.timedOut() {
-			t.Fatalf("fired %d times", fired)
+		if fired.Load() != 0 || g.timedOut() {
+			t.Fatalf("fired %d times", fired.Load())
 		}
 		g.start(time.Second)
 		pass(500 * time.Millisecond)
 		g.stop()
 		g.start(time.Second) // while the timer of the first is still on
 		pass(999 * time.Millisecond)
-		if fired != 0 {
+		if fired.Load() != 0 {
 			t.Error("the second operation was measured from the first's start")
 		}
 		pass(2 * time.Millisecond)
-		if fired != 1 || !g.timedOut() {
-			t.Errorf("fired %d times", fired)
+		if fired.Load() != 1 || !g.timedOut() {
+			t.Errorf("fired %d times", fired.Load())
 		}
 		g.stop()
 		g.reset()
 		pass(time.Hour)
-		if fired != 1 || g.timedOut() {
+		if fired.Load() != 1 || g.timedOut() {
 			t.Error("the guard fired between operations")
 		}
 	})
