@@ -166,18 +166,28 @@ func (h *Handler) accept(c *candidate) *answer {
 	if h.Try == nil {
 		return nil
 	}
-	raw, err := encode(c.value)
-	if err != nil {
-		return refusal("invalid configuration: %s", err)
-	}
-	obj, err := resource.Decode(c.kind.kind, c.id, raw)
-	if err == nil {
-		err = h.Try(c.kind.kind, c.id, obj)
-	}
-	if err != nil {
+	if err := h.try(c); err != nil {
 		return refusal("invalid configuration: %s", err)
 	}
 	return nil
+}
+
+// try builds the candidate from its text, as the gateway will.
+func (h *Handler) try(c *candidate) error {
+	raw, err := encode(c.value)
+	if err != nil {
+		return err
+	}
+	if s := configcenter.SchemaOf(c.kind.kind, c.id); s != nil {
+		if raw, err = s.Check(raw); err != nil {
+			return err
+		}
+	}
+	obj, err := resource.Decode(c.kind.kind, c.id, raw)
+	if err != nil {
+		return err
+	}
+	return h.Try(c.kind.kind, c.id, obj)
 }
 
 // put answers PUT {kind}/{id}.

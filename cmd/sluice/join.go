@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"sluice/conf"
 	"sluice/gateway"
@@ -75,6 +76,7 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		handlers:   handlers,
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
+		ready:      func(ctx context.Context) error { return p.gateway.WaitRev(ctx, 1) },
 		drain:      p.close,
 		reopen:     p.access.Reopen,
 	}, nil
@@ -133,7 +135,8 @@ func (p *parts) openGateway() error {
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
 		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
-		Secrets:   p.center.resolveSecrets,
+		Keyring:   p.center.keyring,
+		Secrets:   p.center.secrets,
 		AccessLog: p.access,
 		TLS: certs.Options{Protocols: strings.Fields(a.SSL.Protocols), Ciphers: a.SSL.Ciphers,
 			Tickets: a.SSL.SessionTickets, FallbackSNI: a.SSL.FallbackSNI, NextProtos: nextProtos(a.EnableHTTP2)},
@@ -202,4 +205,14 @@ func (p *parts) follow() {
 		return nil
 	})
 	p.onClose(p.server.Shutdown)
+	// No client should see a gateway without routes that has them in a moment:
+	// its connections wait in the backlog. A store that is down ends the wait.
+	first, stop := context.WithTimeout(ctx, firstVersion)
+	defer stop()
+	if p.gateway.WaitStarted(first) != nil {
+		p.log.Warn("no configuration yet, serving without")
+	}
 }
+
+// firstVersion is how long the start waits for a first configuration.
+const firstVersion = 5 * time.Second

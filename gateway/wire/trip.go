@@ -190,7 +190,7 @@ func (t *trip) build() {
 	b = append(b, ' ')
 	b = appendTarget(b, o.URI)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = appendClean(b, o.Host)
+	b = appendHost(b, o.Host)
 	b = append(b, '\r', '\n')
 	length, body := t.length()
 	for i := range o.Header.fieldsOf() {
@@ -505,6 +505,16 @@ func appendTarget(b []byte, s string) []byte {
 			b = append(b, c)
 		} else {
 			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return b
+}
+
+// appendHost appends a host without what cannot be in one.
+func appendHost(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; classes[c]&inHost != 0 || c == ':' || c == '[' || c == ']' {
+			b = append(b, c)
 		}
 	}
 	return b

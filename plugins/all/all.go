@@ -12,6 +12,7 @@ import (
 	limitcount "sluice/plugins/limit-count"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
+	publicapi "sluice/plugins/public-api"
 	responserewrite "sluice/plugins/response-rewrite"
 )
 
@@ -24,6 +25,7 @@ func Registry() plugins.Registry {
 		"proxy-rewrite":    &proxyrewrite.Plugin,
 		"limit-count":      &limitcount.Plugin,
 		"response-rewrite": &responserewrite.Plugin,
+		"public-api":       &publicapi.Plugin,
 		"prometheus":       &prometheus.Plugin,
 	}
 }
