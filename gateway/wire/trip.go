@@ -397,23 +397,34 @@ func (u *upConn) read(p []byte) (int, error) {
 		if n > 0 || err == nil {
 			return n, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+		if from, err = u.late(from, wait, err); err != nil {
 			return 0, err
-		}
-		u.readBy = 0
-		if t.up != nil {
-			if err := t.up.clientError(); err != nil {
-				return 0, err
-			}
-			from = max(from, t.up.progress.Load())
-		}
-		if nano()-from >= wait && (t.up == nil || t.up.over()) {
-			return 0, err
-		}
-		if t.up != nil && !t.up.over() {
-			from = nano()
 		}
 	}
+}
+
+// late decides what a failed read means: its error, or nil when it only looked
+// up too early and should wait on, counting from the time returned. While the
+// request is still being sent, its last progress counts.
+func (u *upConn) late(from, wait int64, err error) (int64, error) {
+	t := &u.trip
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return from, err
+	}
+	u.readBy = 0
+	if t.up != nil {
+		if !t.up.over() {
+			return nano(), nil
+		}
+		if t.up.fault != nil {
+			return from, t.up.fault
+		}
+		from = max(from, t.up.progress.Load())
+	}
+	if nano()-from >= wait {
+		return from, err
+	}
+	return from, nil
 }
 
 var errClientGone = errors.New("client is gone")
