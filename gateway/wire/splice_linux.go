@@ -130,6 +130,9 @@ func (s *sending) drain(p *pipe, n int64) error {
 		}
 		if !done {
 			c.armWrite(nano(), int64(c.srv.Timeouts.Send))
+			if c.ctx.over.Load() { // after arming, which may undo an abort
+				return c.writeError(errForced)
+			}
 			if err := c.raw.Write(func(fd uintptr) bool { errno, done = step(fd); return done }); err != nil {
 				c.writeBy = 0
 				return c.writeError(err)
