@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -16,24 +15,23 @@ import (
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
+	"sluice/configcenter/secret"
 	"sluice/plugins"
 )
 
-// rotKeyring is a Keyring whose ciphertext is easy to see through.
-type rotKeyring struct{}
+// ring is the default keyring of APISIX.
+var ring = newRing()
 
-func (rotKeyring) Encrypt(s string) string {
-	return "enc:" + base64.StdEncoding.EncodeToString([]byte(s))
-}
-
-func (rotKeyring) Decrypt(s string) (string, error) {
-	text, ok := strings.CutPrefix(s, "enc:")
-	if !ok {
-		return "", errors.New("decrypt failed")
+func newRing() *secret.Keyring {
+	k, err := secret.NewKeyring([]string{"qeddd145sfvddff3", "edd1c9f0985e76a2"})
+	if err != nil {
+		panic(err)
 	}
-	b, err := base64.StdEncoding.DecodeString(text)
-	return string(b), err
+	return k
 }
+
+// enc is the ciphertext of text in quotes, as it stands in JSON.
+func enc(text string) string { return `"` + ring.Encrypt(text) + `"` }
 
 const keyConsumer = `{"type":"object","required":["key"],"properties":{"key":{"type":"string"}},"encrypt_fields":["key"],"title":"work with consumer object"}`
 
@@ -81,7 +79,7 @@ func catalogs(t *testing.T) func() (Plugins, Plugins) {
 func start(t *testing.T, change ...func(*Options)) *server {
 	t.Helper()
 	s := &server{T: t, store: &fakeStore{}, now: time.Unix(1700000000, 0)}
-	o := Options{Store: s.store, Registry: registry, Keyring: rotKeyring{}, EncryptFields: true, CORS: true,
+	o := Options{Store: s.store, Registry: registry, Keyring: ring, EncryptFields: true, CORS: true,
 		StreamMode: true, Protocols: []string{"redis"}, Now: func() time.Time { return s.now }, Plugins: catalogs(t)}
 	for _, f := range change {
 		f(&o)
@@ -264,7 +262,7 @@ func TestUpstreamMessages(t *testing.T) {
 	s.run([]step{{"PUT", "/upstreams/2", string(body), 400, errMsg("failed to parse cert: PEM_read_bio_X509_AUX() failed")}})
 	body, _ = encode(object{"nodes": object{"a:1": 1}, "tls": object{"client_cert": testCert, "client_key": testKey}})
 	got := s.must(201, "PUT", "/upstreams/2", string(body))["value"].(object)["tls"].(object)["client_key"].(string)
-	if !strings.HasPrefix(got, "enc:") {
+	if got != ring.Encrypt(testKey) {
 		t.Errorf("client_key is stored as %.20q", got)
 	}
 	s.must(200, "PATCH", "/upstreams/2", `{"retries":1}`) // the encrypted key passes the check
@@ -273,12 +271,12 @@ func TestUpstreamMessages(t *testing.T) {
 func TestUsedObjectsStay(t *testing.T) {
 	s := start(t)
 	split := `{"traffic-split":{"rules":[{"weighted_upstreams":[{"upstream_id":2}]}]}}`
-	for path, body := range map[string]string{
-		"/upstreams/1": `{"nodes":{"a:1":1}}`, "/upstreams/2": `{"nodes":{"a:1":1}}`, "/upstreams/3": `{"nodes":{"a:1":1}}`,
-		"/services/1": `{"upstream_id":"3"}`, "/plugin_configs/1": `{"plugins":{}}`, "/consumer_groups/1": `{"plugins":{}}`,
-		"/protos/1": `{"content":"syntax = \"proto3\"; message A {}"}`, "/services/2": `{}`,
+	for _, o := range [][2]string{
+		{"/upstreams/1", `{"nodes":{"a:1":1}}`}, {"/upstreams/2", `{"nodes":{"a:1":1}}`}, {"/upstreams/3", `{"nodes":{"a:1":1}}`},
+		{"/services/1", `{"upstream_id":"3"}`}, {"/services/2", `{}`}, {"/plugin_configs/1", `{"plugins":{}}`},
+		{"/consumer_groups/1", `{"plugins":{}}`}, {"/protos/1", `{"content":"syntax = \"proto3\"; message A {}"}`},
 	} {
-		s.must(201, "PUT", path, body)
+		s.must(201, "PUT", o[0], o[1])
 	}
 	s.must(201, "PUT", "/routes/1", `{"uri":"/a","upstream_id":1,"service_id":"1","plugin_config_id":"1","plugins":`+split+`}`)
 	s.must(201, "PUT", "/routes/2", `{"uri":"/b","service_id":"1","plugins":{"grpc-transcode":{"proto_id":"1"}}}`)
@@ -317,8 +315,8 @@ func TestConsumers(t *testing.T) {
 	s := start(t)
 	alice := `{"username":"alice","plugins":{"key-auth":{"key":"k1"}}}`
 	s.run([]step{
-		{"PUT", "/consumers", `{"username":"alice","plugins":{"key-auth":{"key":"k1"}}}`, 201, `{"key":"/apisix/consumers/alice","value":{"create_time":1700000000,"plugins":{"key-auth":{"key":"enc:azE="}},"update_time":1700000000,"username":"alice"}}`},
-		{"PUT", "/consumers/alice", alice, 200, `~enc:azE=`},
+		{"PUT", "/consumers", `{"username":"alice","plugins":{"key-auth":{"key":"k1"}}}`, 201, `{"key":"/apisix/consumers/alice","value":{"create_time":1700000000,"plugins":{"key-auth":{"key":` + enc("k1") + `}},"update_time":1700000000,"username":"alice"}}`},
+		{"PUT", "/consumers/alice", alice, 200, `~` + enc("k1")},
 		{"GET", "/consumers/alice", "", 200, `~{"key-auth":{"key":"k1"}}`},
 		{"GET", "/consumers", "", 200, `~{"key-auth":{"key":"k1"}}`},
 		{"PUT", "/consumers/bob", alice, 400, errMsg("wrong username")},
@@ -331,7 +329,7 @@ func TestConsumers(t *testing.T) {
 		{"POST", "/consumers", `{}`, 405, errMsg("not supported `POST` method for consumer")},
 		{"PATCH", "/consumers/bob", `{}`, 405, errMsg("not supported `PATCH` method for consumer")},
 
-		{"PUT", "/consumers/alice/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`, 201, `{"key":"/apisix/consumers/alice/credentials/c1","value":{"create_time":1700000000,"id":"c1","plugins":{"key-auth":{"key":"enc:azI="}},"update_time":1700000000}}`},
+		{"PUT", "/consumers/alice/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`, 201, `{"key":"/apisix/consumers/alice/credentials/c1","value":{"create_time":1700000000,"id":"c1","plugins":{"key-auth":{"key":` + enc("k2") + `}},"update_time":1700000000}}`},
 		{"PUT", "/consumers/alice/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`, 200, `~c1`},
 		{"PUT", "/consumers/alice/credentials", `{"plugins":{"key-auth":{"key":"k3"}}}`, 400, errMsg("missing credential id")},
 		{"PUT", "/consumers/nobody/credentials/c1", `{"plugins":{"key-auth":{"key":"k4"}}}`, 404, errMsg("consumer not found")},
@@ -368,7 +366,7 @@ func TestOtherKinds(t *testing.T) {
 		{"PUT", "/plugin_metadata/off", `{}`, 400, errMsg(`invalid configuration: property "n" is required`)},
 		{"PUT", "/plugin_metadata/off", `{"n":1}`, 201, `{"key":"/apisix/plugin_metadata/off","value":{"id":"off","n":1}}`},
 		{"PUT", "/plugin_metadata/mqtt-proxy", `{"any":1}`, 201, `~any`},
-		{"PUT", "/plugin_metadata/http-logger", `{"pass":"p"}`, 201, `{"key":"/apisix/plugin_metadata/http-logger","value":{"id":"http-logger","pass":"enc:cA=="}}`},
+		{"PUT", "/plugin_metadata/http-logger", `{"pass":"p"}`, 201, `{"key":"/apisix/plugin_metadata/http-logger","value":{"id":"http-logger","pass":` + enc("p") + `}}`},
 		{"GET", "/plugin_metadata/http-logger", "", 200, `~"pass":"p"`},
 
 		{"PUT", "/protos/1", `{"content":"syntax = \"proto3\"; message A { string s = 1; }"}`, 201, `~/apisix/protos/1`},
@@ -473,11 +471,11 @@ func TestListFilters(t *testing.T) {
 func TestSSL(t *testing.T) {
 	s := start(t)
 	w := s.send("PUT", "/ssls/1", sslBody("server"))
-	if w.Code != 201 || !strings.Contains(w.Body.String(), `"key":"enc:`) {
+	if w.Code != 201 || !strings.Contains(w.Body.String(), `"key":`+enc(testKey)) {
 		t.Errorf("PUT: %d %s", w.Code, w.Body)
 	}
 	for _, path := range []string{"/ssls/1", "/ssls"} {
-		if body := s.send("GET", path, "").Body.String(); strings.Contains(body, "enc:") || strings.Contains(body, "PRIVATE") {
+		if body := s.send("GET", path, "").Body.String(); strings.Contains(body, enc(testKey)) || strings.Contains(body, "PRIVATE") {
 			t.Errorf("GET %s shows the key: %s", path, body)
 		}
 	}
@@ -498,7 +496,7 @@ func TestSSL(t *testing.T) {
 		{"PUT", "/ssls/2", body(func(o object) { o["client"] = object{"ca": long} }), 400, errMsg("failed to validate client_cert: failed to parse cert: PEM_read_bio_X509_AUX() failed")},
 		{"PUT", "/ssls/2", body(func(o object) { delete(o, "sni") }), 400, errMsg("invalid configuration: then clause did not match")},
 		{"PUT", "/ssls/2", body(func(o object) { o["cert"] = "$secret://vault/1/c"; o["key"] = "$env://K" }), 201, "~$env://K"},
-		{"PUT", "/ssls/3", body(func(o object) { o["certs"] = []string{testCert}; o["keys"] = []string{testKey} }), 201, `~"keys":["enc:`},
+		{"PUT", "/ssls/3", body(func(o object) { o["certs"] = []string{testCert}; o["keys"] = []string{testKey} }), 201, `~"keys":[` + enc(testKey)},
 	})
 }
 
@@ -607,12 +605,12 @@ func TestStoreFails(t *testing.T) {
 func TestPluginFieldsAreEncrypted(t *testing.T) {
 	s := start(t)
 	s.run([]step{
-		{"PUT", "/routes/1", `{"uri":"/a","plugins":{"http-logger":{"auth":"s","list":[{"token":"t"},{"token":["u"]}]}}}`, 201, `~{"auth":"enc:cw==","list":[{"token":"enc:dA=="},{"token":["enc:dQ=="]}]}`},
+		{"PUT", "/routes/1", `{"uri":"/a","plugins":{"http-logger":{"auth":"s","list":[{"token":"t"},{"token":["u"]}]}}}`, 201, `~{"auth":` + enc("s") + `,"list":[{"token":` + enc("t") + `},{"token":[` + enc("u") + `]}]}`},
 		{"GET", "/routes/1", "", 200, `~{"auth":"s","list":[{"token":"t"},{"token":["u"]}]}`},
-		{"PATCH", "/routes/1", `{"name":"x"}`, 200, `~"auth":"enc:cw=="`},
+		{"PATCH", "/routes/1", `{"name":"x"}`, 200, `~"auth":` + enc("s") + ``},
 		{"GET", "/routes", "", 200, `~"auth":"s"`},
 	})
-	if ch, _ := s.store.Get(t.Context(), "routes", "1"); !strings.Contains(string(ch.Value), `"enc:cw=="`) {
+	if ch, _ := s.store.Get(t.Context(), "routes", "1"); !strings.Contains(string(ch.Value), ``+enc("s")+``) {
 		t.Errorf("stored: %s", ch.Value)
 	}
 }

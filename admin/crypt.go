@@ -1,9 +1,6 @@
 package admin
 
 import (
-	"strings"
-
-	"sluice/admin/inspect"
 	"sluice/configcenter/resource"
 	"sluice/plugins"
 )
@@ -17,11 +14,10 @@ func (h *Handler) seal(k *kind, id string, value object) {
 	switch k.kind {
 	case resource.SSLs:
 		h.sealKey(value, "key")
-		if keys, ok := value["keys"].([]any); ok {
-			for i, v := range keys {
-				if text, ok := v.(string); ok && strings.HasPrefix(text, "---") {
-					keys[i] = h.Keyring.Encrypt(text)
-				}
+		keys, _ := value["keys"].([]any)
+		for i, v := range keys {
+			if text, ok := v.(string); ok {
+				keys[i] = h.Keyring.EncryptKey(text)
 			}
 		}
 	case resource.Upstreams:
@@ -31,7 +27,7 @@ func (h *Handler) seal(k *kind, id string, value object) {
 		h.sealClientKey(up)
 	}
 	if h.EncryptFields && k.sealed {
-		h.eachSecretField(k, id, value, h.Keyring.Encrypt)
+		h.eachConf(k, id, value, h.Keyring.EncryptFields)
 	}
 }
 
@@ -42,8 +38,8 @@ func (h *Handler) sealClientKey(up object) {
 }
 
 func (h *Handler) sealKey(in object, name string) {
-	if text, ok := in[name].(string); ok && strings.HasPrefix(text, "---") {
-		in[name] = h.Keyring.Encrypt(text)
+	if text, ok := in[name].(string); ok {
+		in[name] = h.Keyring.EncryptKey(text)
 	}
 }
 
@@ -53,29 +49,26 @@ func (h *Handler) unseal(k *kind, id string, value object) {
 	if h.Keyring == nil || !h.EncryptFields || !k.sealed {
 		return
 	}
-	h.eachSecretField(k, id, value, func(text string) string {
-		plain, err := h.Keyring.Decrypt(text)
-		if err != nil {
-			return text
+	h.eachConf(k, id, value, func(fields []string, conf any) {
+		for _, err := range h.Keyring.DecryptFields(fields, conf) {
+			h.Log.Debug("stored value not decrypted", "key", h.key(k.kind, id), "err", err)
 		}
-		return plain
 	})
 }
 
-// eachSecretField passes every string under encrypt_fields through f.
-func (h *Handler) eachSecretField(k *kind, id string, value object, f func(string) string) {
+// eachConf calls f for every plugin configuration in a value that has encrypt_fields.
+func (h *Handler) eachConf(k *kind, id string, value object, f func(fields []string, conf any)) {
 	if k.part == plugins.MetadataPart {
 		if s, err := h.metadataSchema(id); err == nil && s != nil {
-			inspect.MapFields(value, s.EncryptFields(), f)
+			f(s.EncryptFields(), value)
 		}
 		return
 	}
 	enabled, _ := h.Plugins()
 	confs, _ := value["plugins"].(object)
-	for name, v := range confs {
-		conf, ok := v.(object)
-		if s := enabled.Schema(name, k.part); ok && s != nil {
-			inspect.MapFields(conf, s.EncryptFields(), f)
+	for name, conf := range confs {
+		if s := enabled.Schema(name, k.part); s != nil {
+			f(s.EncryptFields(), conf)
 		}
 	}
 }

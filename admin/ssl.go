@@ -3,7 +3,6 @@ package admin
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"sluice/admin/inspect"
 )
@@ -60,11 +59,8 @@ func (h *Handler) checkPair(cert, key string) error {
 	if err := inspect.CheckCert(cert); err != nil {
 		return err
 	}
-	if !strings.HasPrefix(key, "---") {
-		if h.Keyring == nil {
-			return errSealed
-		}
-		plain, err := h.Keyring.Decrypt(key)
+	if h.Keyring != nil {
+		plain, err := h.Keyring.DecryptKey(key)
 		if err != nil {
 			return errSealed
 		}

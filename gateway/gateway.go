@@ -21,6 +21,7 @@ import (
 	"sluice/balancer"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/configcenter/secret"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
@@ -40,8 +41,10 @@ type Options struct {
 
 	// Attr returns plugin_attr.<name> as JSON, or nil.
 	Attr func(plugin string) json.RawMessage
-	// Secrets resolves the references in a plugin's configuration; nil: none.
-	Secrets func(conf json.RawMessage) (json.RawMessage, error)
+	// Keyring decrypts what lies encrypted in the store; nil: nothing does.
+	Keyring *secret.Keyring
+	// Secrets resolves $secret:// and $env:// references; nil: they stay.
+	Secrets *secret.Resolver
 
 	TLS certs.Options // of the HTTPS listeners
 
@@ -110,6 +113,8 @@ type Gateway struct {
 	types    *errorpage.Types
 	requests atomic.Int64
 
+	started chan struct{} // closed with the first version
+
 	mu       sync.Mutex // guards what follows
 	problems []configcenter.Problem
 	waiters  []waiter
@@ -132,6 +137,7 @@ func New(o Options) *Gateway {
 		o.Grace = time.Minute
 	}
 	g := &Gateway{o: o, types: errorpage.NewTypes(o.Charset)}
+	g.started = make(chan struct{})
 	g.comp = newCompiler(&g.o)
 	g.live.Store(g.comp.empty())
 	return g
@@ -175,7 +181,9 @@ func (g *Gateway) Snapshot() *configcenter.Snapshot { return g.live.Load().snap 
 func (g *Gateway) publish(t *table, problems []configcenter.Problem) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.live.Store(t)
+	if g.live.Swap(t).snap == nil {
+		close(g.started)
+	}
 	g.problems = problems
 	kept := g.waiters[:0]
 	for _, w := range g.waiters {

@@ -33,10 +33,11 @@ type instanceRef struct {
 	refs int
 }
 
-// get returns the instance of plugin name with conf at owner. meta is the
-// plugin's metadata, or nil.
-func (is *instances) get(owner, name string, conf, meta json.RawMessage) (*instanceRef, error) {
-	key := identity(owner, name, conf, meta)
+// get returns the instance of plugin name at owner. conf is its configuration
+// as written, by which it is known across versions; resolved the same with its
+// secrets in place, from which it is built. meta is the plugin's metadata, or nil.
+func (is *instances) get(owner, name string, conf, resolved, meta json.RawMessage) (*instanceRef, error) {
+	key := identity(owner, name, resolved, meta)
 	is.mu.Lock()
 	if ref := is.m[key]; ref != nil {
 		ref.refs++
@@ -44,7 +45,7 @@ func (is *instances) get(owner, name string, conf, meta json.RawMessage) (*insta
 		return ref, nil
 	}
 	is.mu.Unlock()
-	in, err := is.build(owner, name, conf, meta, false)
+	in, err := is.build(owner, name, conf, resolved, meta, false)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func closeInstance(in *plugins.Instance) {
 }
 
 // build makes an instance. check says that it is only a trial.
-func (is *instances) build(owner, name string, conf, meta json.RawMessage, check bool) (*plugins.Instance, error) {
+func (is *instances) build(owner, name string, conf, resolved, meta json.RawMessage, check bool) (*plugins.Instance, error) {
 	spec, ok := is.o.Catalog.Spec(name)
 	if !ok {
 		return nil, &plugins.UnknownError{Name: name}
@@ -107,15 +108,10 @@ func (is *instances) build(owner, name string, conf, meta json.RawMessage, check
 			return nil, err
 		}
 	}
-	if is.o.Secrets != nil {
-		if conf, err = is.o.Secrets(conf); err != nil {
-			return nil, err
-		}
-	}
 	var opened []plugins.Upstream
 	env := is.env(owner, name, conf, meta, check, &opened)
 	in.Key = env.Key
-	in.Phases, err = spec.New(conf, env)
+	in.Phases, err = spec.New(resolved, env)
 	abandon := func() {
 		for _, u := range opened {
 			is.upstreams.abandon(u)

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
-
 	"sluice/configcenter/resource"
 	"sluice/gateway/certs"
 	"sluice/plugins"
@@ -27,7 +25,7 @@ func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 // TryPlugin builds an instance of a plugin from a configuration with its
 // defaults filled in, and closes it.
 func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, _ bool) error {
-	in, err := g.comp.instances.build(owner, spec.Name, json.RawMessage(conf), nil, true)
+	in, err := g.comp.instances.build(owner, spec.Name, conf, conf, nil, true)
 	if err != nil {
 		return err
 	}

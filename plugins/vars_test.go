@@ -227,6 +227,12 @@ func TestJSONPath(t *testing.T) {
 	}
 }
 
+func TestJSONPathWorkIsBounded(t *testing.T) {
+	body := strings.Repeat("[", 5000) + strings.Repeat("]", 5000)
+	c := request("POST", "/", body, "Content-Type", "application/json")
+	check(t, c, "post_arg...*..*..*..none", "<none>")
+}
+
 func FuzzJSONPath(f *testing.F) {
 	for _, s := range []string{"a[*].b", "..x", "a[?(@.b == 'c')]", "a[1:2]", "a['x',\"y\"]"} {
 		f.Add(s)

@@ -158,6 +158,9 @@ func (s *scenario) expand(text string) string {
 		if port, ok := portNames[v[1:]]; ok {
 			return strconv.Itoa(port)
 		}
+		if v == "$KEY" {
+			return adminKey
+		}
 		if v == "$IP" {
 			return s.ip
 		}
@@ -259,6 +262,11 @@ func get(s *scenario, not bool, args []string) error {
 		return err
 	}
 	rest, o := options(args, "method", "host", "header", "body", "from", "tls", "h2", "h2c", "sni", "cert", "to", "port", "times")
+	for _, values := range o {
+		for i := range values {
+			values[i] = s.expand(values[i])
+		}
+	}
 	if len(rest) != 1 || !strings.HasPrefix(rest[0], "/") {
 		return errors.New("usage: get /PATH [OPTIONS]")
 	}
@@ -278,7 +286,7 @@ func get(s *scenario, not bool, args []string) error {
 	if p := first(o["port"]); p != "" {
 		port, _ = strconv.Atoi(p)
 	}
-	r.url = fmt.Sprintf("%s://%s:%d%s", scheme, s.ip, port, rest[0])
+	r.url = fmt.Sprintf("%s://%s:%d%s", scheme, s.ip, port, s.expand(rest[0]))
 	var err error
 	if r.header, err = headers(o["header"]); err != nil {
 		return err

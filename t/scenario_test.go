@@ -75,6 +75,8 @@ func params(files []string, launch func(*scenario) error) testscript.Params {
 			env.Values[scenarioKey{}] = s
 			env.Defer(s.close)
 			env.Setenv("IP", s.ip)
+			env.Setenv("KEY", adminKey)
+			env.Setenv("PREFIX", "/"+s.ip)
 			for name, port := range portNames {
 				env.Setenv(name, strconv.Itoa(port))
 			}

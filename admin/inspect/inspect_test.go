@@ -84,15 +84,6 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-func TestMapFields(t *testing.T) {
-	conf := decode(t, `{"a":"x","b":{"c":["x",1],"d":{"e":"x"}},"l":[{"k":"x"},{"k":{"n":"x"}},3],"n":7}`).(object)
-	MapFields(conf, []string{"a", "b.c", "b.d", "l.k", "n", "none.x", "a.b"}, strings.ToUpper)
-	want := decode(t, `{"a":"X","b":{"c":["X",1],"d":{"e":"X"}},"l":[{"k":"X"},{"k":{"n":"X"}},3],"n":7}`)
-	if !reflect.DeepEqual(any(conf), want) {
-		t.Errorf("%v", conf)
-	}
-}
-
 func TestTexts(t *testing.T) {
 	for addr, want := range map[string]int{"a:80": 80, "1.2.3.4:65536": 65536, "[::1]:81": 81, "[::1]": -1, "::1": -1, "a": -1, "": -1, "a:x": -1, ":8": 8} {
 		got, ok := Port(addr)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -39,6 +38,12 @@ func (p *parts) openCenter() error {
 		if c.keyring, err = secret.NewKeyring(keys); err != nil {
 			return fmt.Errorf("apisix.data_encryption.keyring: %w", err)
 		}
+	}
+	l := &p.cfg.Apisix.LRU.Secret
+	c.secrets, err = secret.NewResolver(secret.Options{TTL: time.Duration(l.TTL) * time.Second,
+		NegTTL: time.Duration(l.NegTTL) * time.Second, Count: l.Count, NegCount: l.NegCount})
+	if err != nil {
+		return fmt.Errorf("apisix.lru.secret: %w", err)
 	}
 	switch {
 	case p.cfg.Provider != "etcd" && p.cfg.Apisix.EnableAdmin:
@@ -101,12 +106,4 @@ func (c *center) reachable() int64 {
 		return 1
 	}
 	return 0
-}
-
-// resolveSecrets puts the values of secrets in the place of references to them.
-func (c *center) resolveSecrets(conf json.RawMessage) (json.RawMessage, error) {
-	if c.secrets == nil {
-		return conf, nil
-	}
-	return c.secrets.Resolve(conf)
 }

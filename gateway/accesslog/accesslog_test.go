@@ -71,6 +71,23 @@ func TestEscape(t *testing.T) {
 	}
 }
 
+func FuzzLine(f *testing.F) {
+	f.Add("a\nb\"\\")
+	f.Fuzz(func(t *testing.T, value string) {
+		c := request()
+		c.SetVar("v", value)
+		for _, escape := range []string{EscapeDefault, EscapeJSON, EscapeNone} {
+			got := line(t, "$v", escape, c)
+			if strings.ContainsAny(strings.TrimSuffix(got, "\n"), "\r\n") {
+				t.Fatalf("%s: %q breaks the line: %q", escape, value, got)
+			}
+			if escape == EscapeJSON && !json.Valid([]byte(`"`+strings.TrimSuffix(got, "\n")+`"`)) {
+				t.Fatalf("%q is no JSON: %q", value, got)
+			}
+		}
+	})
+}
+
 func TestCompileErrors(t *testing.T) {
 	for _, x := range [][2]string{{"$", ""}, {"a $- b", ""}, {"${a", ""}, {"${}", ""}, {"x", "html"}} {
 		if _, err := Compile(x[0], x[1]); err == nil {
