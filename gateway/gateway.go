@@ -113,6 +113,8 @@ type Gateway struct {
 	types    *errorpage.Types
 	requests atomic.Int64
 
+	started chan struct{} // closed with the first version
+
 	mu       sync.Mutex // guards what follows
 	problems []configcenter.Problem
 	waiters  []waiter
@@ -135,6 +137,7 @@ func New(o Options) *Gateway {
 		o.Grace = time.Minute
 	}
 	g := &Gateway{o: o, types: errorpage.NewTypes(o.Charset)}
+	g.started = make(chan struct{})
 	g.comp = newCompiler(&g.o)
 	g.live.Store(g.comp.empty())
 	return g
@@ -178,7 +181,9 @@ func (g *Gateway) Snapshot() *configcenter.Snapshot { return g.live.Load().snap 
 func (g *Gateway) publish(t *table, problems []configcenter.Problem) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.live.Store(t)
+	if g.live.Swap(t).snap == nil {
+		close(g.started)
+	}
 	g.problems = problems
 	kept := g.waiters[:0]
 	for _, w := range g.waiters {

@@ -61,7 +61,9 @@ func (s *stream) fill(r *http.Request, c *conn) (status int, reason string) {
 	}
 	q.ContentLength = r.ContentLength
 	if r.ContentLength != 0 {
-		s.body = &body{src: r.Body, req: r, to: q, wait: s.srv.opts.BodyTimeout, control: http.NewResponseController(s.w)}
+		s.body = &body{src: r.Body, req: r, to: q, wait: s.srv.opts.BodyTimeout}
+		control := http.NewResponseController(s.w)
+		s.body.reading.expire = func() { _ = control.SetReadDeadline(past) }
 		q.Body = s.body
 	}
 	return 0, ""
@@ -146,19 +148,20 @@ type body struct {
 	src     io.Reader
 	req     *http.Request
 	wait    time.Duration
-	armed   time.Time
-	control *http.ResponseController
+	reading guard
 
-	mu sync.Mutex
-	to *wire.Request // gets the trailers; nil when they were taken or the exchange is over
+	mu   sync.Mutex
+	to   *wire.Request // gets the trailers; nil when they were taken or the exchange is over
+	over bool          // the exchange is: the stream is gone
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.armed) > time.Second {
-		b.armed = now
-		_ = b.control.SetReadDeadline(now.Add(b.wait)) // it fails when the stream is gone, and so will Read
+	if b.mu.Lock(); !b.over {
+		b.reading.start(b.wait)
 	}
+	b.mu.Unlock()
 	n, err := b.src.Read(p)
+	b.reading.stop()
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
@@ -189,5 +192,6 @@ func (b *body) trailers() {
 func (b *body) detach() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.to = nil
+	b.to, b.over = nil, true
+	b.reading.stop()
 }

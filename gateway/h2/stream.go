@@ -20,7 +20,7 @@ type stream struct {
 	r        *http.Request
 	body     *body    // nil: the request has none
 	names    []string // of the request's fields
-	armed    time.Time
+	writing  guard
 	tunnel   bool // an extended CONNECT
 	answered bool
 	broken   bool // the answer cannot be finished: reset the stream
@@ -29,6 +29,8 @@ type stream struct {
 func newStream(srv *Server) *stream {
 	s := &stream{srv: srv}
 	s.x.Sender = s
+	// Resets the stream: a client that opens no window would hold it for ever.
+	s.writing.expire = func() { _ = http.NewResponseController(s.w).SetWriteDeadline(past) }
 	return s
 }
 
@@ -81,6 +83,7 @@ func (s *stream) refuse(status int, reason string, c *conn) {
 
 // reset keeps the memory of the headers and the handler's slot.
 func (s *stream) reset() {
+	s.writing.reset()
 	if s.body != nil {
 		s.body.detach()
 		s.body = nil
@@ -94,17 +97,8 @@ func (s *stream) reset() {
 	*a = wire.Response{Header: a.Header, Trailer: a.Trailer}
 	s.x.Context = nil
 	clear(s.names)
-	s.w, s.r, s.names, s.armed = nil, nil, s.names[:0], time.Time{}
+	s.w, s.r, s.names = nil, nil, s.names[:0]
 	s.tunnel, s.answered, s.broken = false, false, false
-}
-
-// arm gives the client time to take the next write in. A client that opens no
-// window would otherwise hold the stream for ever.
-func (s *stream) arm() {
-	if now := time.Now(); now.Sub(s.armed) > time.Second {
-		s.armed = now
-		_ = http.NewResponseController(s.w).SetWriteDeadline(now.Add(s.srv.opts.SendTimeout))
-	}
 }
 
 const copySize = 32 << 10
@@ -142,6 +136,7 @@ type sending struct {
 	filter wire.BodyFilter
 	left   int64 // of the announced length; -1: none announced
 	sent   wire.Sent
+	queued bool // something was written and not flushed
 }
 
 func (o *sending) run() error {
@@ -155,6 +150,10 @@ func (o *sending) run() error {
 	}
 	if err := o.body(); err != nil {
 		return err
+	}
+	if o.queued {
+		// It goes out after the handler's return, when no guard can look any more.
+		_ = http.NewResponseController(o.s.w).SetWriteDeadline(time.Now().Add(o.s.srv.opts.SendTimeout))
 	}
 	h := o.s.w.Header()
 	for name, value := range o.resp.Trailer.All() {
@@ -201,7 +200,6 @@ func (o *sending) head() {
 	if o.left >= 0 && o.resp.Status != 204 && o.resp.Status != 304 {
 		h["Content-Length"] = []string{strconv.FormatInt(o.left, 10)}
 	}
-	o.s.arm()
 	o.s.w.WriteHeader(o.resp.Status)
 }
 
@@ -261,23 +259,32 @@ func (o *sending) piece(p []byte, last bool) error {
 				Err: fmt.Errorf("response body exceeds its Content-Length by %d bytes", -o.left)}
 		}
 	}
-	o.s.arm()
+	o.s.writing.start(o.s.srv.opts.SendTimeout)
 	n, err := o.s.w.Write(p)
+	o.s.writing.stop()
+	o.queued = true
 	o.sent.Body += int64(n)
 	o.sent.Total += int64(n)
-	return clientError(err)
+	return o.clientError(err)
 }
 
 func (o *sending) flush() error {
-	o.s.arm()
-	return clientError(http.NewResponseController(o.s.w).Flush())
+	o.s.writing.start(o.s.srv.opts.SendTimeout)
+	err := http.NewResponseController(o.s.w).Flush()
+	o.s.writing.stop()
+	o.queued = false
+	return o.clientError(err)
 }
 
-func clientError(err error) error {
+func (o *sending) clientError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &wire.Error{Side: wire.Client, Kind: wire.Closed, Err: fmt.Errorf("sending to the client: %w", err)}
+	kind := wire.Closed
+	if o.s.writing.timedOut() {
+		kind = wire.Timeout
+	}
+	return &wire.Error{Side: wire.Client, Kind: kind, Err: fmt.Errorf("sending to the client: %w", err)}
 }
 
 // Inform relays an interim answer; see wire.Sender. 100 is the engine's own.
