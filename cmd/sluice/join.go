@@ -76,19 +76,9 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		handlers:   handlers,
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
-		ready:      p.configured,
 		drain:      p.close,
 		reopen:     p.access.Reopen,
 	}, nil
-}
-
-// configured waits for the first configuration; one that is sent by PUT configs is
-// not waited for.
-func (p *parts) configured(ctx context.Context) error {
-	if p.center.standalone != nil {
-		return nil
-	}
-	return p.gateway.WaitRev(ctx, 1)
 }
 
 func (p *parts) openCatalog() error {

@@ -21,8 +21,6 @@ type process struct {
 	handlers map[conf.Service]http.Handler
 	// serveHTTP and serveHTTPS answer on one data listener until it is closed.
 	serveHTTP, serveHTTPS func(l net.Listener) error
-	// ready returns when the first configuration is live, or with ctx's error.
-	ready func(ctx context.Context) error
 	// drain waits for the requests under way, or until ctx ends, and closes
 	// everything that join opened. It is called once, after the listeners closed.
 	drain func(ctx context.Context) error
