@@ -250,3 +250,23 @@ func BenchmarkWrite(b *testing.B) {
 		l.Write(c)
 	}
 }
+
+func BenchmarkWriteParallel(b *testing.B) {
+	f, err := Compile(DefaultFormat, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := Open(f, Options{Path: os.DevNull, Buffer: 64 << 10})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		c := request()
+		c.Req.Header.Set("User-Agent", "curl/8.5.0")
+		for pb.Next() {
+			l.Write(c)
+		}
+	})
+}
