@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/netip"
@@ -68,6 +69,18 @@ func TestEscape(t *testing.T) {
 	}
 	if _, err := time.Parse(plugins.TimeISO8601, v.T); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestDoubtfulMissesNothing(t *testing.T) {
+	for b := range 256 {
+		for at := range 16 {
+			text := []byte("abcdefghijklmnop")
+			text[at] = byte(b)
+			if needsHex[b] && !bytes.Contains(doubtful(text), []byte{byte(b)}) {
+				t.Fatalf("byte %#x at %d was skipped", b, at)
+			}
+		}
 	}
 }
 
