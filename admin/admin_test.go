@@ -271,12 +271,12 @@ func TestUpstreamMessages(t *testing.T) {
 func TestUsedObjectsStay(t *testing.T) {
 	s := start(t)
 	split := `{"traffic-split":{"rules":[{"weighted_upstreams":[{"upstream_id":2}]}]}}`
-	for path, body := range map[string]string{
-		"/upstreams/1": `{"nodes":{"a:1":1}}`, "/upstreams/2": `{"nodes":{"a:1":1}}`, "/upstreams/3": `{"nodes":{"a:1":1}}`,
-		"/services/1": `{"upstream_id":"3"}`, "/plugin_configs/1": `{"plugins":{}}`, "/consumer_groups/1": `{"plugins":{}}`,
-		"/protos/1": `{"content":"syntax = \"proto3\"; message A {}"}`, "/services/2": `{}`,
+	for _, o := range [][2]string{
+		{"/upstreams/1", `{"nodes":{"a:1":1}}`}, {"/upstreams/2", `{"nodes":{"a:1":1}}`}, {"/upstreams/3", `{"nodes":{"a:1":1}}`},
+		{"/services/1", `{"upstream_id":"3"}`}, {"/services/2", `{}`}, {"/plugin_configs/1", `{"plugins":{}}`},
+		{"/consumer_groups/1", `{"plugins":{}}`}, {"/protos/1", `{"content":"syntax = \"proto3\"; message A {}"}`},
 	} {
-		s.must(201, "PUT", path, body)
+		s.must(201, "PUT", o[0], o[1])
 	}
 	s.must(201, "PUT", "/routes/1", `{"uri":"/a","upstream_id":1,"service_id":"1","plugin_config_id":"1","plugins":`+split+`}`)
 	s.must(201, "PUT", "/routes/2", `{"uri":"/b","service_id":"1","plugins":{"grpc-transcode":{"proto_id":"1"}}}`)

@@ -57,7 +57,7 @@ func startControl(t *testing.T, change ...func(*ControlOptions)) *server {
 	t.Helper()
 	live := &fakeLive{rev: 7, items: map[resource.Kind][]LiveItem{
 		resource.Routes: {liveItem(resource.Routes, "1", `{"uri":"/a","id":1,"upstream":{"nodes":{"127.0.0.1:80":1},"checks":{"active":{},"passive":{"type":"http"}}}}`),
-			liveItem(resource.Routes, "2", `{"uri":"/b"}`)},
+			liveItem(resource.Routes, "2", `{"uri":"/b","plugins":{"limit-count":{"count":1}}}`)},
 		resource.Upstreams:      {liveItem(resource.Upstreams, "1", `{"nodes":[{"host":"foo.com","port":80,"weight":1}],"checks":{"active":{"type":"tcp"}}}`)},
 		resource.PluginMetadata: {liveItem(resource.PluginMetadata, "http-logger", `{"id":"http-logger","x":1}`), liveItem(resource.PluginMetadata, "off", `{}`)},
 	}}
@@ -75,6 +75,7 @@ func TestControl(t *testing.T) {
 		{"GET", "//v1/schema", "", 200, `~"upstream_hash_vars_schema":`},
 		{"GET", "//v1/routes", "", 200, `~"nodes":[{"host":"127.0.0.1","port":80,"weight":1}],"pass_host":"pass"`},
 		{"GET", "//v1/route/1", "", 200, `~"key":"/apisix/routes/1","value":{"id":"1"`},
+		{"GET", "//v1/route/2", "", 200, `~"plugins":{"limit-count":{"_meta":{},"count":1,"policy":"local"}}`},
 		{"GET", "//v1/route/9", "", 404, errMsg("route[9] not found")},
 		{"GET", "//v1/services", "", 200, `{}`},
 		{"GET", "//v1/service/9", "", 404, errMsg("service[9] not found")},

@@ -65,14 +65,13 @@ func (h *Handler) list(q *query) answer {
 
 // filter is the conditions of a list query; all must hold.
 type filter struct {
-	name, uri   *regexp.Regexp
-	label       string
-	fields      map[string]string
-	never       bool // a pattern that cannot be compiled matches nothing
-	byName      bool
-	byURI       bool
-	byLabel     bool
-	hasOnFields bool
+	name, uri *regexp.Regexp
+	label     string
+	fields    map[string]string
+	never     bool // a pattern that cannot be compiled matches nothing
+	byName    bool
+	byURI     bool
+	byLabel   bool
 }
 
 func newFilter(q *query) *filter {

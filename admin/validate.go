@@ -180,5 +180,5 @@ func (h *Handler) checkAlone(c ctx, k resource.Kind, item object) *answer {
 	if kd == nil {
 		return nil // the list of plugins
 	}
-	return kd.check(h, &candidate{ctx: c, kind: kd, id: id, value: item, alone: true})
+	return h.accept(&candidate{ctx: c, kind: kd, id: id, value: item, alone: true})
 }

@@ -76,16 +76,29 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		handlers:   handlers,
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
-		ready:      func(ctx context.Context) error { return p.gateway.WaitRev(ctx, 1) },
+		ready:      p.configured,
 		drain:      p.close,
 		reopen:     p.access.Reopen,
 	}, nil
 }
 
+// configured waits for the first configuration; one that is sent by PUT configs is
+// not waited for.
+func (p *parts) configured(ctx context.Context) error {
+	if p.center.standalone != nil {
+		return nil
+	}
+	return p.gateway.WaitRev(ctx, 1)
+}
+
 func (p *parts) openCatalog() error {
 	c, missing, err := plugins.NewCatalog(p.registry, p.cfg.Plugins)
 	if len(missing) > 0 {
-		p.log.Warn("plugins are enabled that this version does not have, skipped", "plugins", missing)
+		level := slog.LevelError // as APISIX: the user asked for something that is not there
+		if p.cfg.DefaultPlugins {
+			level = slog.LevelDebug
+		}
+		p.log.Log(p.ctx, level, "plugins are enabled that this version does not have, skipped", "plugins", missing)
 	}
 	if err != nil {
 		return err

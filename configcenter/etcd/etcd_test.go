@@ -253,21 +253,31 @@ func TestUser(t *testing.T) {
 	for _, err := range []error{
 		second(admin.UserAdd(t.Context(), "root", "secret")),
 		second(admin.UserGrantRole(t.Context(), "root", "root")),
+		second(admin.UserAdd(t.Context(), "gateway", "secret")),
+		second(admin.RoleAdd(t.Context(), "below")),
+		second(admin.RoleGrantPermission(t.Context(), "below", "/apisix/", clientv3.GetPrefixRangeEnd("/apisix/"),
+			clientv3.PermissionType(clientv3.PermReadWrite))),
+		second(admin.UserGrantRole(t.Context(), "gateway", "below")),
 		second(admin.AuthEnable(t.Context())),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	wrong := open(t, Config{Endpoints: []string{s.URL()}, User: "root", Password: "guess"})
+	wrong := open(t, Config{Endpoints: []string{s.URL()}, User: "gateway", Password: "guess"})
 	_, err := wrong.Get(t.Context(), resource.Routes, "1")
 	if err == nil || !strings.Contains(err.Error(), "authentication failed") || strings.Contains(err.Error(), "guess") {
 		t.Errorf("wrong password: %v", err)
 	}
-	c := open(t, Config{Endpoints: []string{s.URL()}, User: "root", Password: "secret"})
+	c := open(t, Config{Endpoints: []string{s.URL()}, User: "gateway", Password: "secret"})
 	f := contract.Follow(t, c)
 	contract.Put(t, c, "1", "a")
 	f.AwaitLen(1)
+	outside := open(t, Config{Endpoints: []string{s.URL()}, User: "gateway", Password: "secret", Prefix: "/other"})
+	denied := contract.Follow(t, outside)
+	denied.Await("a refusal", func(_ *configcenter.Snapshot, _ int, errs []error) bool {
+		return len(errs) > 0 && strings.Contains(errs[0].Error(), "permission denied")
+	})
 }
 
 func second[T any](_ T, err error) error { return err }

@@ -142,9 +142,9 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 		return out, fmt.Errorf("%w: etcd has compacted revision %d", errReload, rev)
 	case r.Canceled:
 		return out, fmt.Errorf("etcd watch canceled: %s", orElse(r.CancelReason, "no reason given"))
-	case r.Header.GetRevision() < rev && !r.Fragment && len(r.Events) == 0:
+	case r.Header.GetRevision() != 0 && r.Header.GetRevision() < rev && !r.Fragment && len(r.Events) == 0:
 		return out, fmt.Errorf("%w: etcd went back from revision %d to %d", errReload, rev, r.Header.GetRevision())
-	case r.Header.GetClusterId() != s.cluster:
+	case r.Header.GetClusterId() != 0 && r.Header.GetClusterId() != s.cluster:
 		return out, fmt.Errorf("%w: another etcd cluster answers than before", errReload)
 	case r.Created:
 		s.created = true
@@ -162,7 +162,7 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 		// The answer to a progress request (watch id −1) was ahead of events in
 		// older servers; only the server's own notification is relied on.
 		if r.WatchId >= 0 {
-			out.Rev = r.Header.GetRevision()
+			out.Rev = max(rev, r.Header.GetRevision())
 		}
 		return out, nil
 	}

@@ -214,14 +214,6 @@ func (p *upload) over() bool {
 	}
 }
 
-// clientError is the fault of the source, if it failed.
-func (p *upload) clientError() error {
-	if !p.over() {
-		return nil
-	}
-	return p.fault
-}
-
 // complete reports whether all of the body was sent. An upload that has only
 // its last step to make is waited for, briefly.
 func (p *upload) complete() bool {
