@@ -65,6 +65,8 @@ type Options struct {
 	Charset string // added to text types without one; "off" or "": not
 
 	MaxBody int64 // client_max_body_size in bytes; 0: no limit
+	// Variables bound what variables over bodies read; nil: the defaults.
+	Variables *plugins.Limits
 
 	// Keepalive are the defaults of upstream pools.
 	Keepalive Keepalive

@@ -61,6 +61,9 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	if w == nil {
 		w = &walk{g: g}
 		w.filter = w.filterBody
+		if l := g.o.Variables; l != nil {
+			w.SetLimits(l)
+		}
 		x.Slot = w
 	}
 	t := g.live.Load()

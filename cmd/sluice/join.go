@@ -16,6 +16,7 @@ import (
 	"sluice/gateway"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
+	"sluice/gateway/h2"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
@@ -156,6 +157,7 @@ func (p *parts) openGateway() error {
 		Discovery:     discovery,
 		Probe:         probe,
 		DisableHealth: a.DisableHealthcheck,
+		Variables:     &plugins.Limits{PostArgs: int64(a.MaxPostArgsReadableSize) << 20, GraphQL: int64(p.cfg.GraphQL.MaxSize)},
 		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),
 	})
 	p.onCloseDo(p.gateway.Close)
@@ -207,7 +209,11 @@ func (p *parts) follow() {
 		<-done
 		return nil
 	})
-	p.onClose(p.server.Shutdown)
+	p.onClose(func(ctx context.Context) error { // both drain at once
+		two := make(chan error)
+		go func() { two <- p.two.Shutdown(ctx) }()
+		return errors.Join(p.server.Shutdown(ctx), <-two)
+	})
 	// No client should see a gateway without routes that has them in a moment:
 	// its connections wait in the backlog. A store that is down ends the wait.
 	first, stop := context.WithTimeout(ctx, firstVersion)
