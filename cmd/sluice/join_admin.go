@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"os"
 
 	"sluice/admin"
 	"sluice/balancer"
@@ -144,6 +145,11 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 		yield("etcd_modify_indexes", snap.ModRev(k.Kind), string(k.Kind))
 	}
 	yield("etcd_modify_indexes", snap.Rev(), "max_modify_index")
+	yield("etcd_modify_indexes", snap.Rev(), "x_etcd_index")
+	yield("etcd_modify_indexes", snap.ModRev(resource.GlobalRules), "prev_index")
+	if host, err := os.Hostname(); err == nil {
+		yield("node_info", 1, host, apisixVersion)
+	}
 	p.gateway.EachHealth(func(name, ip, port string, up bool) {
 		v := int64(0)
 		if up {
