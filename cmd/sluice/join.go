@@ -37,6 +37,7 @@ type parts struct {
 	access        *accesslog.Log
 	gateway       *gateway.Gateway
 	server        *wire.Server
+	two           *h2.Server
 	https         func(net.Listener) error
 
 	// closers undo what was opened, last first.
