@@ -20,7 +20,7 @@ import (
 // http2Peer talks HTTP/2 to an upstream, streaming both ways (gRPC).
 type http2Peer struct {
 	opts *PeerOptions
-	t    *http.Transport
+	t    *http2.Transport
 }
 
 // connectWait is the context key of the connect time-out.
@@ -28,24 +28,21 @@ type connectWait struct{}
 
 func newHTTP2Peer(o *PeerOptions) *http2Peer {
 	p := &http2Peer{opts: o}
-	p.t = &http.Transport{
-		Protocols:              new(http.Protocols),
-		DisableCompression:     true,
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
-		DialTLSContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
-		MaxResponseHeaderBytes: maxResponseHead,
-		IdleConnTimeout:        o.IdleTimeout,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second},
+	p.t = &http2.Transport{
+		AllowHTTP:          true,
+		DisableCompression: true,
+		DialTLSContext:     p.dial,
+		MaxHeaderListSize:  maxResponseHead,
+		IdleConnTimeout:    o.IdleTimeout,
+		ReadIdleTimeout:    30 * time.Second,
 	}
-	p.t.Protocols.SetHTTP2(o.TLS != nil)
-	p.t.Protocols.SetUnencryptedHTTP2(o.TLS == nil)
 	return p
 }
 
 func (p *http2Peer) close() { p.t.CloseIdleConnections() }
 
 // dial connects; failures are *Error of Kind Connect or Handshake.
-func (p *http2Peer) dial(ctx context.Context) (net.Conn, error) {
+func (p *http2Peer) dial(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
 	wait, _ := ctx.Value(connectWait{}).(time.Duration)
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(orMinute(wait)))
 	defer cancel()

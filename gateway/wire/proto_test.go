@@ -10,9 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 // pair returns a TLS configuration of a server and one of a client that trusts it.
@@ -105,44 +106,17 @@ func TestHandshakeError(t *testing.T) {
 	}
 }
 
-// single is a listener for one connection; it fails after that connection's end.
-type single struct {
-	net.Conn
-	taken bool
-	ended chan struct{}
-	once  sync.Once
-}
-
-func (s *single) Accept() (net.Conn, error) {
-	if s.taken {
-		<-s.ended
-		return nil, net.ErrClosed
-	}
-	s.taken = true
-	return s, nil
-}
-
-func (s *single) Close() error {
-	s.once.Do(func() { close(s.ended) })
-	return s.Conn.Close()
-}
-
-func (s *single) Addr() net.Addr { return s.LocalAddr() }
-
-// serveHTTP2 serves one connection that speaks HTTP/2 from its first byte.
-func serveHTTP2(nc net.Conn) {
-	s := &http.Server{Handler: http.HandlerFunc(echo), Protocols: new(http.Protocols)}
-	s.Protocols.SetUnencryptedHTTP2(true)
-	_ = s.Serve(&single{Conn: nc, ended: make(chan struct{})})
-}
-
 func TestClearTextHTTP2IsHandedOver(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
+		h2 := &http2.Server{}
 		addr := serve(t, &Server{Engine: engine,
 			Handler: handlerFunc(func(x *Exchange) { _, _ = x.Send(&Response{Status: 204}, nil) }),
-			H2C:     serveHTTP2})
-		tr := &http.Transport{Protocols: new(http.Protocols)}
-		tr.Protocols.SetUnencryptedHTTP2(true)
+			H2C: func(nc net.Conn) {
+				h2.ServeConn(nc, &http2.ServeConnOpts{Handler: http.HandlerFunc(echo)})
+			}})
+		tr := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, n, a string, _ *tls.Config) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, n, a)
+		}}
 		r, err := (&http.Client{Transport: tr}).Post("http://"+addr+"/", "text/plain", strings.NewReader("hi"))
 		if err != nil {
 			t.Fatal(err)
