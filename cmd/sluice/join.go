@@ -133,10 +133,12 @@ func (p *parts) openGateway() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Catalog: p.catalog,
-		Shared:  p.shared,
-		Log:     p.log,
-		Mode:    router.Mode(a.Router.HTTP),
+		Catalog:       p.catalog,
+		Shared:        p.shared,
+		FollowPlugins: p.cfg.Provider != "etcd" || p.cfg.Deployment.Role == "data_plane",
+		StrictPlugins: p.cfg.Provider != "etcd",
+		Log:           p.log,
+		Mode:          router.Mode(a.Router.HTTP),
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
 		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
