@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"net/netip"
 	"runtime/debug"
 
@@ -107,27 +105,10 @@ func (w *walk) admit() *plugins.Reply {
 			return w.refuse(status)
 		}
 	}
-	if max := w.g.o.MaxBody; max > 0 && r.ContentLength > max {
+	if max := w.g.o.MaxBody; max > 0 && !r.LimitBody(max) {
 		return w.refuse(413)
-	} else if max > 0 && r.ContentLength < 0 {
-		r.Body = &limitedBody{r.Body, max}
 	}
 	return nil
-}
-
-// limitedBody is a request body of unknown length that must not be longer than
-// what is left.
-type limitedBody struct {
-	io.Reader
-	left int64
-}
-
-func (b *limitedBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, &wire.Error{Side: wire.Client, Kind: wire.TooLarge, Err: errors.New("the body is longer than client_max_body_size")}
-	}
-	return n, err
 }
 
 // refuse answers in the engine's place rather than a plugin's.
