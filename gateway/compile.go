@@ -36,7 +36,6 @@ type compiler struct {
 	globalUses    []*instanceRef
 	globalSecrets map[string]struct{} // managers whose secrets the global rules use
 	clear         map[string]clearSSL // ssl objects in clear
-	globalFresh   bool
 	problems      map[resource.Ref]configcenter.Problem
 }
 
