@@ -6,6 +6,9 @@ package all
 
 import (
 	"sluice/plugins"
+	attachconsumerlabel "sluice/plugins/attach-consumer-label"
+	basicauth "sluice/plugins/basic-auth"
+	consumerrestriction "sluice/plugins/consumer-restriction"
 	cors "sluice/plugins/cors"
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
@@ -13,19 +16,28 @@ import (
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
+	refererrestriction "sluice/plugins/referer-restriction"
 	responserewrite "sluice/plugins/response-rewrite"
+	uarestriction "sluice/plugins/ua-restriction"
+	uriblocker "sluice/plugins/uri-blocker"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
-		"cors":             &cors.Plugin,
-		"ip-restriction":   &iprestriction.Plugin,
-		"key-auth":         &keyauth.Plugin,
-		"proxy-rewrite":    &proxyrewrite.Plugin,
-		"limit-count":      &limitcount.Plugin,
-		"response-rewrite": &responserewrite.Plugin,
-		"public-api":       &publicapi.Plugin,
-		"prometheus":       &prometheus.Plugin,
+		"cors":                  &cors.Plugin,
+		"ip-restriction":        &iprestriction.Plugin,
+		"ua-restriction":        &uarestriction.Plugin,
+		"referer-restriction":   &refererrestriction.Plugin,
+		"uri-blocker":           &uriblocker.Plugin,
+		"basic-auth":            &basicauth.Plugin,
+		"key-auth":              &keyauth.Plugin,
+		"consumer-restriction":  &consumerrestriction.Plugin,
+		"attach-consumer-label": &attachconsumerlabel.Plugin,
+		"proxy-rewrite":         &proxyrewrite.Plugin,
+		"limit-count":           &limitcount.Plugin,
+		"response-rewrite":      &responserewrite.Plugin,
+		"public-api":            &publicapi.Plugin,
+		"prometheus":            &prometheus.Plugin,
 	}
 }
