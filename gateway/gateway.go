@@ -33,8 +33,14 @@ import (
 type Options struct {
 	Catalog *plugins.Catalog
 	Shared  *plugins.Shared
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// FollowPlugins lets the configuration's own list of plugins, if it has one,
+	// choose among the catalog's (standalone files, data planes).
+	FollowPlugins bool
+	// StrictPlugins refuses an object with a plugin that is not enabled;
+	// otherwise that plugin is skipped with a warning.
+	StrictPlugins bool
+	Log           *slog.Logger
+	Now           func() time.Time // nil: time.Now
 
 	Mode router.Mode // how routes are matched
 	Path PathOptions // how paths are made ready for it
@@ -65,6 +71,8 @@ type Options struct {
 	Charset string // added to text types without one; "off" or "": not
 
 	MaxBody int64 // client_max_body_size in bytes; 0: no limit
+	// Variables bound what variables over bodies read; nil: the defaults.
+	Variables *plugins.Limits
 
 	// Keepalive are the defaults of upstream pools.
 	Keepalive Keepalive
