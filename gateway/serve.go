@@ -243,13 +243,20 @@ func (w *walk) respond() {
 }
 
 func (w *walk) headerFilters() error {
-	w.InGlobalRules(w.chain)
-	err := w.table.global.HeaderFilter(&w.Ctx)
-	w.InGlobalRules(nil)
-	if err != nil {
-		return err
+	for _, filter := range [...]func(*plugins.Chain, *plugins.Ctx) error{
+		(*plugins.Chain).HeaderFilter, (*plugins.Chain).DelayedHeader,
+	} {
+		w.InGlobalRules(w.chain)
+		err := filter(w.table.global, &w.Ctx)
+		w.InGlobalRules(nil)
+		if err != nil {
+			return err
+		}
+		if err := filter(w.chain, &w.Ctx); err != nil {
+			return err
+		}
 	}
-	return w.chain.HeaderFilter(&w.Ctx)
+	return nil
 }
 
 // filterBody passes a piece of the body through the global rules' filters, the
