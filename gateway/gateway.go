@@ -24,6 +24,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -40,6 +41,9 @@ type Options struct {
 
 	// Attr returns plugin_attr.<name> as JSON, or nil.
 	Attr func(plugin string) json.RawMessage
+	// Lua runs filter_func, script and _meta.pre_function; nil: objects that have
+	// them cannot be used.
+	Lua *lua.Host
 	// Secrets resolves the references in a plugin's configuration; nil: none.
 	Secrets func(conf json.RawMessage) (json.RawMessage, error)
 

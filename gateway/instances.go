@@ -131,6 +131,12 @@ func (is *instances) build(owner, name string, conf, meta json.RawMessage, check
 			abandon()
 		}
 	}
+	if m.PreFunction != "" && !check {
+		if err := is.precede(in, m.PreFunction, conf); err != nil {
+			closeInstance(in)
+			return nil, err
+		}
+	}
 	return in, nil
 }
 

@@ -127,6 +127,7 @@ func (p *parts) openGateway() error {
 	}
 	p.gateway = gateway.New(gateway.Options{
 		Catalog: p.catalog,
+		Lua:     p.lua(),
 		Shared:  p.shared,
 		Log:     p.log,
 		Mode:    router.Mode(a.Router.HTTP),

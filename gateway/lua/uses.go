@@ -102,8 +102,16 @@ func (f *Functions) Filter(c *plugins.Ctx, piece []byte, last bool) ([]byte, err
 	return s.takePiece(piece), err
 }
 
-// Before runs the functions as _meta.pre_function: only their errors matter.
-func (f *Functions) Before(c *plugins.Ctx, phase string) error { return f.Observe(c, phase) }
+// PreFunction compiles a _meta.pre_function: a chunk that returns a
+// function(conf, ctx).
+func (h *Host) PreFunction(source string, conf json.RawMessage) (*Functions, error) {
+	p, err := h.build(functions, texts{load: "failed to load _meta.pre_function: ", wrong: "pre_function should return a function, not "},
+		conf, []string{source}, []string{"meta pre_function"})
+	if err != nil {
+		return nil, err
+	}
+	return &Functions{p}, nil
+}
 
 // observe runs do and forgives an exit.
 func (s *state) observe(p *Program, do func(*loaded) error) error {

@@ -7,23 +7,29 @@ package all
 import (
 	"sluice/plugins"
 	cors "sluice/plugins/cors"
+	exittransformer "sluice/plugins/exit-transformer"
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	responserewrite "sluice/plugins/response-rewrite"
+	serverlesspostfunction "sluice/plugins/serverless-post-function"
+	serverlessprefunction "sluice/plugins/serverless-pre-function"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
-		"cors":             &cors.Plugin,
-		"ip-restriction":   &iprestriction.Plugin,
-		"key-auth":         &keyauth.Plugin,
-		"proxy-rewrite":    &proxyrewrite.Plugin,
-		"limit-count":      &limitcount.Plugin,
-		"response-rewrite": &responserewrite.Plugin,
-		"prometheus":       &prometheus.Plugin,
+		"exit-transformer":         &exittransformer.Plugin,
+		"serverless-pre-function":  &serverlessprefunction.Plugin,
+		"cors":                     &cors.Plugin,
+		"ip-restriction":           &iprestriction.Plugin,
+		"key-auth":                 &keyauth.Plugin,
+		"proxy-rewrite":            &proxyrewrite.Plugin,
+		"limit-count":              &limitcount.Plugin,
+		"response-rewrite":         &responserewrite.Plugin,
+		"prometheus":               &prometheus.Plugin,
+		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}
 }
