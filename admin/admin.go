@@ -47,12 +47,16 @@ type Plugins interface {
 	Schema(name string, p plugins.Part) *schema.Schema
 }
 
-// Keyring encrypts what must not lie in the store in clear.
+// Keyring encrypts what must not lie in the store in clear. *secret.Keyring is
+// one; without keys it leaves everything as it is.
 type Keyring interface {
-	// Encrypt returns plain unchanged when there is no key.
-	Encrypt(plain string) string
-	// Decrypt returns an error when no key fits.
-	Decrypt(cipher string) (string, error)
+	// EncryptKey encrypts a private key in PEM form and leaves everything else.
+	EncryptKey(pem string) string
+	DecryptKey(text string) (string, error)
+	// EncryptFields encrypts the strings at dotted paths of a document, in place.
+	EncryptFields(fields []string, conf any)
+	// DecryptFields is the inverse; what no key opens stays as it is.
+	DecryptFields(fields []string, conf any) []error
 }
 
 // Options are the parts and settings of the Admin API.

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -12,25 +11,27 @@ import (
 	"testing"
 	"time"
 
+	"sluice/admin/inspect"
+	"sluice/configcenter"
+	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
+	"sluice/configcenter/secret"
 	"sluice/plugins"
 )
 
-// rotKeyring is a Keyring whose ciphertext is easy to see through.
-type rotKeyring struct{}
+// ring is the default keyring of APISIX.
+var ring = newRing()
 
-func (rotKeyring) Encrypt(s string) string {
-	return "enc:" + base64.StdEncoding.EncodeToString([]byte(s))
-}
-
-func (rotKeyring) Decrypt(s string) (string, error) {
-	text, ok := strings.CutPrefix(s, "enc:")
-	if !ok {
-		return "", errors.New("decrypt failed")
+func newRing() *secret.Keyring {
+	k, err := secret.NewKeyring([]string{"qeddd145sfvddff3", "edd1c9f0985e76a2"})
+	if err != nil {
+		panic(err)
 	}
-	b, err := base64.StdEncoding.DecodeString(text)
-	return string(b), err
+	return k
 }
+
+// enc is the ciphertext of text in quotes, as it stands in JSON.
+func enc(text string) string { return `"` + ring.Encrypt(text) + `"` }
 
 const keyConsumer = `{"type":"object","required":["key"],"properties":{"key":{"type":"string"}},"encrypt_fields":["key"],"title":"work with consumer object"}`
 
@@ -78,7 +79,7 @@ func catalogs(t *testing.T) func() (Plugins, Plugins) {
 func start(t *testing.T, change ...func(*Options)) *server {
 	t.Helper()
 	s := &server{T: t, store: &fakeStore{}, now: time.Unix(1700000000, 0)}
-	o := Options{Store: s.store, Registry: registry, Keyring: rotKeyring{}, EncryptFields: true, CORS: true,
+	o := Options{Store: s.store, Registry: registry, Keyring: ring, EncryptFields: true, CORS: true,
 		StreamMode: true, Protocols: []string{"redis"}, Now: func() time.Time { return s.now }, Plugins: catalogs(t)}
 	for _, f := range change {
 		f(&o)
@@ -223,6 +224,7 @@ func TestRouteMessages(t *testing.T) {
 		{`{"uri":"/a","plugins":{},"filter_func":"function(vars) "}`, `failed to load 'filter_func' string: [string "return function(vars) "]:1: 'end' expected near '<eof>'`},
 		{`{"uri":"/a","plugins":{},"filter_func":"function(a) end and 1 "}`, "'filter_func' should be a function"},
 		{`{"uri":"/a","script":"local x = (","upstream":{"nodes":{"a:1":1}}}`, "~failed to load 'script' string: "},
+		{`{"uri":"/a","script":"local core = require('apisix.core')","upstream":{"nodes":{"a:1":1}}}`, "'script' should be a Lua object"},
 		{`{"uri":"/a","script":"local x = 1 return x","upstream":{"nodes":{"a:1":1}}}`, "'script' should be a Lua object"},
 	} {
 		w := s.send("PUT", "/routes/1", c.body)
@@ -251,16 +253,16 @@ func TestUpstreamMessages(t *testing.T) {
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"tls":{"client_cert_id":"9"}}`, 400, errMsg("failed to fetch ssl info by ssl id [9], response code: 404")},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"tls":{"client_cert_id":"srv"}}`, 400, errMsg("failed to fetch ssl info by ssl id [srv], wrong ssl type")},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash"}`, 400, errMsg("missing key")},
-		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","key":"not_support"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + hashVars + `" with "not_support"`)},
-		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","hash_on":"header","key":"$#^@"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + hashHeader + `" with "$#^@"`)},
+		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","key":"not_support"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + inspect.HashVars + `" with "not_support"`)},
+		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","hash_on":"header","key":"$#^@"}`, 400, errMsg(`invalid configuration: failed to match pattern "` + inspect.HashHeader + `" with "$#^@"`)},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"type":"chash","hash_on":"consumer"}`, 201, `~/apisix/upstreams/1`},
 		{"PUT", "/upstreams/1", `{"nodes":{"a:1":1},"x":1}`, 400, errMsg("invalid configuration: additional properties forbidden, found x")},
 	})
 	body, _ := encode(object{"nodes": object{"a:1": 1}, "tls": object{"client_cert": strings.Repeat("x", 200), "client_key": testKey}})
-	s.run([]step{{"PUT", "/upstreams/2", string(body), 400, errMsg(errCert.Error())}})
+	s.run([]step{{"PUT", "/upstreams/2", string(body), 400, errMsg("failed to parse cert: PEM_read_bio_X509_AUX() failed")}})
 	body, _ = encode(object{"nodes": object{"a:1": 1}, "tls": object{"client_cert": testCert, "client_key": testKey}})
 	got := s.must(201, "PUT", "/upstreams/2", string(body))["value"].(object)["tls"].(object)["client_key"].(string)
-	if !strings.HasPrefix(got, "enc:") {
+	if got != ring.Encrypt(testKey) {
 		t.Errorf("client_key is stored as %.20q", got)
 	}
 	s.must(200, "PATCH", "/upstreams/2", `{"retries":1}`) // the encrypted key passes the check
@@ -269,12 +271,12 @@ func TestUpstreamMessages(t *testing.T) {
 func TestUsedObjectsStay(t *testing.T) {
 	s := start(t)
 	split := `{"traffic-split":{"rules":[{"weighted_upstreams":[{"upstream_id":2}]}]}}`
-	for path, body := range map[string]string{
-		"/upstreams/1": `{"nodes":{"a:1":1}}`, "/upstreams/2": `{"nodes":{"a:1":1}}`, "/upstreams/3": `{"nodes":{"a:1":1}}`,
-		"/services/1": `{"upstream_id":"3"}`, "/plugin_configs/1": `{"plugins":{}}`, "/consumer_groups/1": `{"plugins":{}}`,
-		"/protos/1": `{"content":"syntax = \"proto3\"; message A {}"}`, "/services/2": `{}`,
+	for _, o := range [][2]string{
+		{"/upstreams/1", `{"nodes":{"a:1":1}}`}, {"/upstreams/2", `{"nodes":{"a:1":1}}`}, {"/upstreams/3", `{"nodes":{"a:1":1}}`},
+		{"/services/1", `{"upstream_id":"3"}`}, {"/services/2", `{}`}, {"/plugin_configs/1", `{"plugins":{}}`},
+		{"/consumer_groups/1", `{"plugins":{}}`}, {"/protos/1", `{"content":"syntax = \"proto3\"; message A {}"}`},
 	} {
-		s.must(201, "PUT", path, body)
+		s.must(201, "PUT", o[0], o[1])
 	}
 	s.must(201, "PUT", "/routes/1", `{"uri":"/a","upstream_id":1,"service_id":"1","plugin_config_id":"1","plugins":`+split+`}`)
 	s.must(201, "PUT", "/routes/2", `{"uri":"/b","service_id":"1","plugins":{"grpc-transcode":{"proto_id":"1"}}}`)
@@ -313,8 +315,8 @@ func TestConsumers(t *testing.T) {
 	s := start(t)
 	alice := `{"username":"alice","plugins":{"key-auth":{"key":"k1"}}}`
 	s.run([]step{
-		{"PUT", "/consumers", `{"username":"alice","plugins":{"key-auth":{"key":"k1"}}}`, 201, `{"key":"/apisix/consumers/alice","value":{"create_time":1700000000,"plugins":{"key-auth":{"key":"enc:azE="}},"update_time":1700000000,"username":"alice"}}`},
-		{"PUT", "/consumers/alice", alice, 200, `~enc:azE=`},
+		{"PUT", "/consumers", `{"username":"alice","plugins":{"key-auth":{"key":"k1"}}}`, 201, `{"key":"/apisix/consumers/alice","value":{"create_time":1700000000,"plugins":{"key-auth":{"key":` + enc("k1") + `}},"update_time":1700000000,"username":"alice"}}`},
+		{"PUT", "/consumers/alice", alice, 200, `~` + enc("k1")},
 		{"GET", "/consumers/alice", "", 200, `~{"key-auth":{"key":"k1"}}`},
 		{"GET", "/consumers", "", 200, `~{"key-auth":{"key":"k1"}}`},
 		{"PUT", "/consumers/bob", alice, 400, errMsg("wrong username")},
@@ -327,7 +329,7 @@ func TestConsumers(t *testing.T) {
 		{"POST", "/consumers", `{}`, 405, errMsg("not supported `POST` method for consumer")},
 		{"PATCH", "/consumers/bob", `{}`, 405, errMsg("not supported `PATCH` method for consumer")},
 
-		{"PUT", "/consumers/alice/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`, 201, `{"key":"/apisix/consumers/alice/credentials/c1","value":{"create_time":1700000000,"id":"c1","plugins":{"key-auth":{"key":"enc:azI="}},"update_time":1700000000}}`},
+		{"PUT", "/consumers/alice/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`, 201, `{"key":"/apisix/consumers/alice/credentials/c1","value":{"create_time":1700000000,"id":"c1","plugins":{"key-auth":{"key":` + enc("k2") + `}},"update_time":1700000000}}`},
 		{"PUT", "/consumers/alice/credentials/c1", `{"plugins":{"key-auth":{"key":"k2"}}}`, 200, `~c1`},
 		{"PUT", "/consumers/alice/credentials", `{"plugins":{"key-auth":{"key":"k3"}}}`, 400, errMsg("missing credential id")},
 		{"PUT", "/consumers/nobody/credentials/c1", `{"plugins":{"key-auth":{"key":"k4"}}}`, 404, errMsg("consumer not found")},
@@ -364,7 +366,7 @@ func TestOtherKinds(t *testing.T) {
 		{"PUT", "/plugin_metadata/off", `{}`, 400, errMsg(`invalid configuration: property "n" is required`)},
 		{"PUT", "/plugin_metadata/off", `{"n":1}`, 201, `{"key":"/apisix/plugin_metadata/off","value":{"id":"off","n":1}}`},
 		{"PUT", "/plugin_metadata/mqtt-proxy", `{"any":1}`, 201, `~any`},
-		{"PUT", "/plugin_metadata/http-logger", `{"pass":"p"}`, 201, `{"key":"/apisix/plugin_metadata/http-logger","value":{"id":"http-logger","pass":"enc:cA=="}}`},
+		{"PUT", "/plugin_metadata/http-logger", `{"pass":"p"}`, 201, `{"key":"/apisix/plugin_metadata/http-logger","value":{"id":"http-logger","pass":` + enc("p") + `}}`},
 		{"GET", "/plugin_metadata/http-logger", "", 200, `~"pass":"p"`},
 
 		{"PUT", "/protos/1", `{"content":"syntax = \"proto3\"; message A { string s = 1; }"}`, 201, `~/apisix/protos/1`},
@@ -469,11 +471,11 @@ func TestListFilters(t *testing.T) {
 func TestSSL(t *testing.T) {
 	s := start(t)
 	w := s.send("PUT", "/ssls/1", sslBody("server"))
-	if w.Code != 201 || !strings.Contains(w.Body.String(), `"key":"enc:`) {
+	if w.Code != 201 || !strings.Contains(w.Body.String(), `"key":`+enc(testKey)) {
 		t.Errorf("PUT: %d %s", w.Code, w.Body)
 	}
 	for _, path := range []string{"/ssls/1", "/ssls"} {
-		if body := s.send("GET", path, "").Body.String(); strings.Contains(body, "enc:") || strings.Contains(body, "PRIVATE") {
+		if body := s.send("GET", path, "").Body.String(); strings.Contains(body, enc(testKey)) || strings.Contains(body, "PRIVATE") {
 			t.Errorf("GET %s shows the key: %s", path, body)
 		}
 	}
@@ -494,7 +496,7 @@ func TestSSL(t *testing.T) {
 		{"PUT", "/ssls/2", body(func(o object) { o["client"] = object{"ca": long} }), 400, errMsg("failed to validate client_cert: failed to parse cert: PEM_read_bio_X509_AUX() failed")},
 		{"PUT", "/ssls/2", body(func(o object) { delete(o, "sni") }), 400, errMsg("invalid configuration: then clause did not match")},
 		{"PUT", "/ssls/2", body(func(o object) { o["cert"] = "$secret://vault/1/c"; o["key"] = "$env://K" }), 201, "~$env://K"},
-		{"PUT", "/ssls/3", body(func(o object) { o["certs"] = []string{testCert}; o["keys"] = []string{testKey} }), 201, `~"keys":["enc:`},
+		{"PUT", "/ssls/3", body(func(o object) { o["certs"] = []string{testCert}; o["keys"] = []string{testKey} }), 201, `~"keys":[` + enc(testKey)},
 	})
 }
 
@@ -603,12 +605,12 @@ func TestStoreFails(t *testing.T) {
 func TestPluginFieldsAreEncrypted(t *testing.T) {
 	s := start(t)
 	s.run([]step{
-		{"PUT", "/routes/1", `{"uri":"/a","plugins":{"http-logger":{"auth":"s","list":[{"token":"t"},{"token":["u"]}]}}}`, 201, `~{"auth":"enc:cw==","list":[{"token":"enc:dA=="},{"token":["enc:dQ=="]}]}`},
+		{"PUT", "/routes/1", `{"uri":"/a","plugins":{"http-logger":{"auth":"s","list":[{"token":"t"},{"token":["u"]}]}}}`, 201, `~{"auth":` + enc("s") + `,"list":[{"token":` + enc("t") + `},{"token":[` + enc("u") + `]}]}`},
 		{"GET", "/routes/1", "", 200, `~{"auth":"s","list":[{"token":"t"},{"token":["u"]}]}`},
-		{"PATCH", "/routes/1", `{"name":"x"}`, 200, `~"auth":"enc:cw=="`},
+		{"PATCH", "/routes/1", `{"name":"x"}`, 200, `~"auth":` + enc("s") + ``},
 		{"GET", "/routes", "", 200, `~"auth":"s"`},
 	})
-	if ch, _ := s.store.Get(t.Context(), "routes", "1"); !strings.Contains(string(ch.Value), `"enc:cw=="`) {
+	if ch, _ := s.store.Get(t.Context(), "routes", "1"); !strings.Contains(string(ch.Value), ``+enc("s")+``) {
 		t.Errorf("stored: %s", ch.Value)
 	}
 }
@@ -624,6 +626,35 @@ func TestTrialBuild(t *testing.T) {
 	})
 	s.run([]step{{"PUT", "/routes/1", `{"uri":"/a","plugins":{"limit-count":{"count":1}}}`, 400,
 		errMsg("failed to check the configuration of plugin limit-count err: no counter")}})
+	var tried *resource.Route
+	s = start(t, func(o *Options) {
+		o.Try = func(_ resource.Kind, id string, obj any) error {
+			if tried = obj.(*resource.Route); id == "bad" {
+				return errors.New("no such thing")
+			}
+			return nil
+		}
+	})
+	s.run([]step{
+		{"PUT", "/routes/1", `{"uri":"/a","plugins":[],"upstream":{"nodes":{"a:1":1}}}`, 201, `~"plugins":[]`},
+		{"PUT", "/routes/bad", `{"uri":"/a","plugins":{}}`, 400, errMsg("invalid configuration: no such thing")},
+	})
+	if tried == nil || tried.ID != "bad" {
+		t.Errorf("tried: %+v", tried)
+	}
+	var key string
+	s = start(t, func(o *Options) {
+		o.Try = func(_ resource.Kind, _ string, obj any) error { key = obj.(*resource.SSL).Key; return nil }
+	})
+	s.must(201, "PUT", "/ssls/1", sslBody("server"))
+	key = ""
+	if s.must(200, "PATCH", "/ssls/1", `{"status":0}`); key != testKey {
+		t.Errorf("PATCH tried the key %.20q", key)
+	}
+	key = ""
+	if s.must(201, "PUT", "/ssls/2", `{"cert":"$secret://vault/1/c","key":"$env://K","sni":"a.com"}`); key != "" {
+		t.Errorf("a reference was tried: %q", key)
+	}
 }
 
 func TestPluginsAndSchemas(t *testing.T) {
@@ -667,6 +698,33 @@ func TestPluginsAndSchemas(t *testing.T) {
 	}
 	if all["server-info"].Scope != "global" || len(all) != 7 {
 		t.Errorf("%d plugins, server-info: %+v", len(all), all["server-info"])
+	}
+}
+
+func TestStoredPluginList(t *testing.T) {
+	s := start(t)
+	h := s.h.(*Handler)
+	if err := h.SyncPlugins(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Get(t.Context(), "plugins", ""); err == nil {
+		t.Error("a list was written at the start, though there was none")
+	}
+	s.must(200, "PUT", "/plugins/reload", "")
+	ch, err := s.store.Get(t.Context(), "plugins", "")
+	if err != nil || !strings.Contains(string(ch.Value), `{"name":"limit-count"}`) || !strings.Contains(string(ch.Value), `{"name":"mqtt-proxy","stream":true}`) {
+		t.Errorf("after a reload: %s %v", ch.Value, err)
+	}
+	for stored, writes := range map[string]bool{string(ch.Value): false, `[{"name":"limit-count"}]`: true, `x`: true} {
+		_, _ = s.store.Put(t.Context(), "plugins", "", []byte(stored), configcenter.PutOptions{})
+		before := s.store.rev
+		if err := h.SyncPlugins(t.Context()); err != nil || (s.store.rev != before) != writes {
+			t.Errorf("stored %s: rev %d after %d, %v", stored, s.store.rev, before, err)
+		}
+	}
+	s.store.down = errDown
+	if err := h.SyncPlugins(t.Context()); !errors.Is(err, errDown) {
+		t.Error(err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 )
@@ -41,8 +42,8 @@ func (h *Handler) checkRoute(c *candidate) *answer {
 		func() *answer { return h.refers(c, "plugin_config_id", resource.PluginConfigs, "plugin config") },
 		func() *answer { return h.checkPlugins(c) },
 		func() *answer { return h.checkVars(c.value["vars"]) },
-		func() *answer { return checkFilterFunc(c.value["filter_func"]) },
-		func() *answer { return checkScript(c.value["script"]) },
+		func() *answer { return checkSource(c.value["filter_func"], inspect.CheckFilterFunc) },
+		func() *answer { return checkSource(c.value["script"], inspect.CheckScript) },
 	)
 }
 
@@ -51,8 +52,31 @@ func (h *Handler) checkService(c *candidate) *answer {
 		func() *answer { return h.checkInline(c) },
 		func() *answer { return h.refers(c, "upstream_id", resource.Upstreams, "upstream") },
 		func() *answer { return h.checkPlugins(c) },
-		func() *answer { return checkScript(c.value["script"]) },
+		func() *answer { return checkSource(c.value["script"], inspect.CheckScript) },
 	)
+}
+
+// checkSource checks Lua source, if it is there.
+func checkSource(v any, check func(string) error) *answer {
+	src, ok := v.(string)
+	if !ok || inspect.IsSecretRef(src) {
+		return nil
+	}
+	if err := check(src); err != nil {
+		return refusal("%s", err)
+	}
+	return nil
+}
+
+func (h *Handler) checkProto(c *candidate) *answer {
+	if bad := c.valid(); bad != nil {
+		return bad
+	}
+	content, _ := c.value["content"].(string)
+	if err := inspect.CheckProto(c.ctx, content); err != nil {
+		return refusal("invalid content: %s", err)
+	}
+	return nil
 }
 
 func (h *Handler) checkPluginSet(c *candidate) *answer {
@@ -188,7 +212,7 @@ func (h *Handler) bind(q *query) *answer {
 	if q.kind.kind != resource.GraphQLCostDecorations {
 		return nil
 	}
-	value, ok := asObject(q.body)
+	value, ok := inspect.Object(q.body)
 	if !ok {
 		return refusal("invalid configuration")
 	}
@@ -215,14 +239,11 @@ func (h *Handler) decoratedTwice(ctx ctx, service, id string, field any) *answer
 	if !ok {
 		return nil // absent, or for the schema to refuse
 	}
-	list, err := h.Store.List(ctx, resource.GraphQLCostDecorations)
+	list, err := h.below(ctx, resource.GraphQLCostDecorations, service)
 	if err != nil {
 		return storeDownRef(err)
 	}
 	for _, ch := range list {
-		if !strings.HasPrefix(ch.ID, service+"/") {
-			continue
-		}
 		value, err := decodeStored(ch.Value)
 		if err == nil && value["field_path"] == path && idText(value["id"]) != id {
 			return refusal("field_path %s is already decorated on this service by [%s]", path, idText(value["id"]))
@@ -309,7 +330,7 @@ func uniqueValues(value object) map[string]string {
 	found := map[string]string{}
 	for name, member := range uniqueMembers {
 		conf, _ := confs[name].(object)
-		if v, ok := conf[member].(string); ok && !isSecretRef(v) {
+		if v, ok := conf[member].(string); ok && !inspect.IsSecretRef(v) {
 			found[name] = v
 		}
 	}
@@ -341,12 +362,6 @@ func (h *Handler) sharesKey(ch configcenter.Change, k resource.Kind, owner, id s
 		return refusal("duplicate %s of plugin %s found with %s", uniqueMembers[name], name, who)
 	}
 	return nil
-}
-
-// isSecretRef says whether a string stands for a secret kept elsewhere.
-func isSecretRef(s string) bool {
-	return strings.HasPrefix(s, "$secret://") ||
-		len(s) >= len("$env://") && strings.EqualFold(s[:len("$env://")], "$env://")
 }
 
 func has(o object, name string) bool {

@@ -163,7 +163,7 @@ func (c *Control) items(k resource.Kind) controlFunc {
 	return func(http.ResponseWriter, *http.Request) answer {
 		items := []shown{}
 		for _, it := range c.Live.Items(k) {
-			items = append(items, show(k, it))
+			items = append(items, c.show(k, it))
 		}
 		return answer{http.StatusOK, orObject(items)}
 	}
@@ -182,7 +182,7 @@ func (c *Control) oneItem(k resource.Kind) controlFunc {
 		id := r.PathValue("id")
 		for _, it := range c.Live.Items(k) {
 			if it.ID == id {
-				return answer{http.StatusOK, show(k, it)}
+				return answer{http.StatusOK, c.show(k, it)}
 			}
 		}
 		return fail(http.StatusNotFound, "%s[%s] not found", resource.Of(k).Singular, id)

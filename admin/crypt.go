@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"strings"
-
 	"sluice/configcenter/resource"
 	"sluice/plugins"
 )
@@ -13,37 +11,52 @@ func (h *Handler) seal(k *kind, id string, value object) {
 	if h.Keyring == nil {
 		return
 	}
+	eachKey(k, value, h.Keyring.EncryptKey)
+	if h.EncryptFields && k.sealed {
+		h.eachConf(k, id, value, h.Keyring.EncryptFields)
+	}
+}
+
+// openKeys decrypts the private keys of a value; what no key opens stays.
+func (h *Handler) openKeys(k *kind, value object) {
+	if h.Keyring == nil {
+		return
+	}
+	eachKey(k, value, func(text string) string {
+		plain, err := h.Keyring.DecryptKey(text)
+		if err != nil {
+			return text
+		}
+		return plain
+	})
+}
+
+// eachKey passes every private key of a value through f.
+func eachKey(k *kind, value object, f func(string) string) {
+	change := func(in object, name string) {
+		if text, ok := in[name].(string); ok {
+			in[name] = f(text)
+		}
+	}
+	up := value
 	switch k.kind {
 	case resource.SSLs:
-		h.sealKey(value, "key")
-		if keys, ok := value["keys"].([]any); ok {
-			for i, v := range keys {
-				if text, ok := v.(string); ok && strings.HasPrefix(text, "---") {
-					keys[i] = h.Keyring.Encrypt(text)
-				}
+		change(value, "key")
+		keys, _ := value["keys"].([]any)
+		for i, v := range keys {
+			if text, ok := v.(string); ok {
+				keys[i] = f(text)
 			}
 		}
+		return
 	case resource.Upstreams:
-		h.sealClientKey(value)
 	case resource.Routes, resource.Services, resource.StreamRoutes:
-		up, _ := value["upstream"].(object)
-		h.sealClientKey(up)
+		up, _ = value["upstream"].(object)
+	default:
+		return
 	}
-	if h.EncryptFields && k.sealed {
-		h.eachSecretField(k, id, value, h.Keyring.Encrypt)
-	}
-}
-
-func (h *Handler) sealClientKey(up object) {
-	if tls, ok := up["tls"].(object); ok {
-		h.sealKey(tls, "client_key")
-	}
-}
-
-func (h *Handler) sealKey(in object, name string) {
-	if text, ok := in[name].(string); ok && strings.HasPrefix(text, "---") {
-		in[name] = h.Keyring.Encrypt(text)
-	}
+	tls, _ := up["tls"].(object)
+	change(tls, "client_key")
 }
 
 // unseal decrypts the encrypt_fields of a value's plugins; what no key opens
@@ -52,70 +65,26 @@ func (h *Handler) unseal(k *kind, id string, value object) {
 	if h.Keyring == nil || !h.EncryptFields || !k.sealed {
 		return
 	}
-	h.eachSecretField(k, id, value, func(text string) string {
-		plain, err := h.Keyring.Decrypt(text)
-		if err != nil {
-			return text
+	h.eachConf(k, id, value, func(fields []string, conf any) {
+		for _, err := range h.Keyring.DecryptFields(fields, conf) {
+			h.Log.Debug("stored value not decrypted", "key", h.key(k.kind, id), "err", err)
 		}
-		return plain
 	})
 }
 
-// eachSecretField passes every string under encrypt_fields through f.
-func (h *Handler) eachSecretField(k *kind, id string, value object, f func(string) string) {
+// eachConf calls f for every plugin configuration in a value that has encrypt_fields.
+func (h *Handler) eachConf(k *kind, id string, value object, f func(fields []string, conf any)) {
 	if k.part == plugins.MetadataPart {
 		if s, err := h.metadataSchema(id); err == nil && s != nil {
-			mapFields(value, s.EncryptFields(), f)
+			f(s.EncryptFields(), value)
 		}
 		return
 	}
 	enabled, _ := h.Plugins()
 	confs, _ := value["plugins"].(object)
-	for name, v := range confs {
-		conf, ok := v.(object)
-		if s := enabled.Schema(name, k.part); ok && s != nil {
-			mapFields(conf, s.EncryptFields(), f)
-		}
-	}
-}
-
-func mapFields(conf object, paths []string, f func(string) string) {
-	for _, p := range paths {
-		mapField(conf, strings.Split(p, "."), f)
-	}
-}
-
-// mapField walks a dotted path, through every element of lists on the way. At
-// its end may be a string, or strings in a list or an object.
-func mapField(in object, path []string, f func(string) string) {
-	v := in[path[0]]
-	if len(path) == 1 {
-		switch v := v.(type) {
-		case string:
-			in[path[0]] = f(v)
-		case []any:
-			for i, e := range v {
-				if text, ok := e.(string); ok {
-					v[i] = f(text)
-				}
-			}
-		case object:
-			for name, e := range v {
-				if text, ok := e.(string); ok {
-					v[name] = f(text)
-				}
-			}
-		}
-		return
-	}
-	switch v := v.(type) {
-	case object:
-		mapField(v, path[1:], f)
-	case []any:
-		for _, e := range v {
-			if o, ok := e.(object); ok {
-				mapField(o, path[1:], f)
-			}
+	for name, conf := range confs {
+		if s := enabled.Schema(name, k.part); s != nil {
+			f(s.EncryptFields(), conf)
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"encoding/json"
 	"html/template"
 	"net/http"
 	"slices"
@@ -61,34 +60,24 @@ func (c *Control) healthOne(w http.ResponseWriter, r *http.Request) answer {
 
 // healthOf reads the checks of an object; false when it has none.
 func (c *Control) healthOf(k resource.Kind, it LiveItem) (health, bool) {
-	type checked struct {
-		Checks *struct {
-			Active, Passive *struct{ Type string }
-		}
+	value := filled(k, it)
+	checks, ok := value["checks"].(object)
+	if !ok {
+		up, _ := value["upstream"].(object)
+		checks, ok = up["checks"].(object)
 	}
-	var v struct {
-		checked
-		Upstream checked
-	}
-	if err := json.Unmarshal(it.Value, &v); err != nil {
-		return health{}, false
-	}
-	checks := v.Checks
-	if checks == nil {
-		checks = v.Upstream.Checks
-	}
-	if checks == nil {
+	if !ok {
 		return health{}, false
 	}
 	h := health{Name: it.Key, Nodes: c.Live.Health(k, it.ID)}
 	if h.Nodes == nil {
 		h.Nodes = []NodeHealth{}
 	}
-	switch {
-	case checks.Active != nil && checks.Active.Type != "":
-		h.Type = checks.Active.Type
-	case checks.Passive != nil:
-		h.Type = checks.Passive.Type
+	for _, part := range []string{"passive", "active"} { // the active one has the last word
+		check, _ := checks[part].(object)
+		if t, _ := check["type"].(string); t != "" {
+			h.Type = t
+		}
 	}
 	return h, true
 }

@@ -205,7 +205,7 @@ func (h *Handler) generic(w http.ResponseWriter, r *http.Request, p string) answ
 		if !ok {
 			return fail(http.StatusBadRequest, "invalid argument ttl: should be a number")
 		}
-		q.ttl = n
+		q.ttl = max(n, 1) // the least that a lease can be
 	}
 	a := h.dispatch(q, r.Method)
 	w.Header().Set("X-Api-Version", map[bool]string{false: "v3", true: "v2"}[h.V2])

@@ -7,8 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
+	"sluice/configcenter"
 	"sluice/configcenter/resource"
 )
 
@@ -22,15 +22,18 @@ type item struct {
 
 // list answers GET {kind}.
 func (h *Handler) list(q *query) answer {
-	changes, err := h.Store.List(q.ctx, q.kind.kind)
+	var changes []configcenter.Change
+	var err error
+	if q.parent != "" {
+		changes, err = h.below(q.ctx, q.kind.kind, q.parent)
+	} else {
+		changes, err = h.Store.List(q.ctx, q.kind.kind)
+	}
 	if err != nil {
 		return storeDown(err)
 	}
 	items := make([]item, 0, len(changes))
 	for _, ch := range changes {
-		if q.parent != "" && !strings.HasPrefix(ch.ID, q.parent+"/") {
-			continue
-		}
 		value, err := decodeStored(ch.Value)
 		if err != nil {
 			h.Log.Warn("stored object left out of a list", "key", h.key(q.kind.kind, ch.ID), "err", err)
@@ -62,14 +65,13 @@ func (h *Handler) list(q *query) answer {
 
 // filter is the conditions of a list query; all must hold.
 type filter struct {
-	name, uri   *regexp.Regexp
-	label       string
-	fields      map[string]string
-	never       bool // a pattern that cannot be compiled matches nothing
-	byName      bool
-	byURI       bool
-	byLabel     bool
-	hasOnFields bool
+	name, uri *regexp.Regexp
+	label     string
+	fields    map[string]string
+	never     bool // a pattern that cannot be compiled matches nothing
+	byName    bool
+	byURI     bool
+	byLabel   bool
 }
 
 func newFilter(q *query) *filter {

@@ -1,12 +1,17 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 
+	"sluice/admin/inspect"
+	"sluice/configcenter"
+	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
 	"sluice/plugins"
 )
@@ -30,7 +35,7 @@ func (h *Handler) checkPlugins(c *candidate) *answer {
 }
 
 func (h *Handler) checkPlugin(enabled Plugins, c *candidate, name string, conf any) error {
-	o, ok := asObject(conf)
+	o, ok := inspect.Object(conf)
 	if !ok {
 		text, err := encode(conf)
 		if err != nil {
@@ -53,7 +58,7 @@ func (h *Handler) checkPlugin(enabled Plugins, c *candidate, name string, conf a
 		return errors.New(bad.body.(object)["error_msg"].(string))
 	}
 	if src, ok := meta["pre_function"].(string); ok {
-		if err := compileLua(src, "meta pre_function"); err != nil {
+		if err := inspect.CompileLua(src, "meta pre_function"); err != nil {
 			return errors.New("failed to load _meta.pre_function in plugin " + name + ": " + err.Error())
 		}
 	}
@@ -75,7 +80,7 @@ func (h *Handler) tryPlugin(enabled Plugins, spec *plugins.Spec, c *candidate, c
 		return err
 	}
 	if part == plugins.ConsumerPart && spec.Consumer != "" {
-		if spec.NewConsumer == nil || hasSecretRef(conf) {
+		if spec.NewConsumer == nil || inspect.HasSecretRef(conf) {
 			return nil
 		}
 		_, err = spec.NewConsumer(filled)
@@ -87,30 +92,12 @@ func (h *Handler) tryPlugin(enabled Plugins, spec *plugins.Spec, c *candidate, c
 	return h.TryPlugin(spec, string(c.kind.kind)+"/"+c.id, filled, stream)
 }
 
-// hasSecretRef says whether a secret kept elsewhere stands in v: it cannot be
-// resolved here, so what depends on its value cannot be checked.
-func hasSecretRef(v any) bool {
-	switch v := v.(type) {
-	case string:
-		return isSecretRef(v)
-	case object:
-		for _, m := range v {
-			if hasSecretRef(m) {
-				return true
-			}
-		}
-	case []any:
-		return slices.ContainsFunc(v, hasSecretRef)
-	}
-	return false
-}
-
 // checkStreamPlugins is checkPlugins for stream routes, with their wording.
 func (h *Handler) checkStreamPlugins(c *candidate) *answer {
 	confs, _ := c.value["plugins"].(object)
 	_, enabled := h.Plugins()
 	for _, name := range sorted(confs) {
-		o, ok := asObject(confs[name])
+		o, ok := inspect.Object(confs[name])
 		if !ok {
 			text, _ := encode(confs[name]) // came from JSON, so it becomes JSON
 			return refusal("invalid plugin conf %s for plugin [%s]", text, name)
@@ -265,5 +252,61 @@ func (h *Handler) reload(_ http.ResponseWriter, r *http.Request, _ string) answe
 			return answer{http.StatusServiceUnavailable, err.Error()}
 		}
 	}
+	if err := h.storePlugins(r.Context(), 0); err != nil {
+		h.Log.Error("failed to store the list of plugins", "err", err)
+	}
 	return answer{http.StatusOK, "done"}
+}
+
+// SyncPlugins brings the stored list of plugins up to date with the enabled
+// ones, if there is a list and it names others. For the start of the process;
+// a list that was written meanwhile by somebody else stays.
+func (h *Handler) SyncPlugins(ctx context.Context) error {
+	if h.Standalone != nil {
+		return nil
+	}
+	ch, err := h.Store.Get(ctx, resource.PluginList, "")
+	if errors.Is(err, configcenter.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the stored list of plugins: %w", err)
+	}
+	var stored []resource.EnabledPlugin
+	if err := json.Unmarshal(ch.Value, &stored); err == nil && samePlugins(stored, h.enabledPlugins()) {
+		return nil
+	}
+	if err := h.storePlugins(ctx, ch.Mod); err != nil && !errors.Is(err, configcenter.ErrConflict) {
+		return fmt.Errorf("store the list of plugins: %w", err)
+	}
+	return nil
+}
+
+func samePlugins(a, b []resource.EnabledPlugin) bool {
+	set := map[resource.EnabledPlugin]bool{}
+	for _, p := range a {
+		set[p] = true
+	}
+	return len(set) == len(b) && !slices.ContainsFunc(b, func(p resource.EnabledPlugin) bool { return !set[p] })
+}
+
+func (h *Handler) enabledPlugins() []resource.EnabledPlugin {
+	enabled, stream := h.Plugins()
+	var list []resource.EnabledPlugin
+	for _, name := range enabled.Names() {
+		list = append(list, resource.EnabledPlugin{Name: name})
+	}
+	for _, name := range stream.Names() {
+		list = append(list, resource.EnabledPlugin{Name: name, Stream: true})
+	}
+	return list
+}
+
+func (h *Handler) storePlugins(ctx context.Context, rev int64) error {
+	text, err := json.Marshal(h.enabledPlugins())
+	if err != nil {
+		return err
+	}
+	_, err = h.Store.Put(ctx, resource.PluginList, "", text, configcenter.PutOptions{Rev: rev})
+	return err
 }

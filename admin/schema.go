@@ -3,12 +3,14 @@ package admin
 import (
 	"net/http"
 	"strings"
+
+	"sluice/admin/inspect"
 )
 
 // furtherSchemas belong to no kind but are served.
 var furtherSchemas = map[string]string{
-	"upstream_hash_vars_schema":              `{"type":"string","pattern":"` + hashVars + `"}`,
-	"upstream_hash_header_schema":            `{"type":"string","pattern":"` + hashHeader + `"}`,
+	"upstream_hash_vars_schema":              `{"type":"string","pattern":"` + inspect.HashVars + `"}`,
+	"upstream_hash_header_schema":            `{"type":"string","pattern":"` + inspect.HashHeader + `"}`,
 	"upstream_hash_vars_combinations_schema": `{"type":"string"}`,
 }
 

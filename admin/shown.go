@@ -5,12 +5,14 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/plugins"
 )
 
 // shown is an object as the control API shows it: as it is in use, with the
-// defaults of its schema and its nodes as a list.
+// defaults of its schema and its plugins', and its nodes as a list.
 type shown struct {
 	Key      string `json:"key"`
 	Value    any    `json:"value"`
@@ -20,18 +22,14 @@ type shown struct {
 	HasDomain bool `json:"has_domain"`
 }
 
-func show(k resource.Kind, it LiveItem) shown {
+func (c *Control) show(k resource.Kind, it LiveItem) shown {
 	s := shown{Key: it.Key, Value: it.Value, Created: it.Created, Modified: it.Modified}
-	value, err := decodeStored(it.Value)
-	if err != nil {
-		return s // cannot be: it is in use
+	value := filled(k, it)
+	if value == nil {
+		return s
 	}
-	if sc := configcenter.SchemaOf(k, it.ID); sc != nil {
-		value, _ = sc.Fill(value).(object)
-	}
-	if k != resource.PluginMetadata {
-		value["id"] = it.ID
-	}
+	value["id"] = it.ID
+	c.fillPlugins(value)
 	up, inside := value["upstream"].(object)
 	if !inside {
 		up = value
@@ -39,6 +37,35 @@ func show(k resource.Kind, it LiveItem) shown {
 	s.HasDomain = listNodes(up)
 	s.Value = value
 	return s
+}
+
+// filled is a stored object with the defaults of its schema; nil for one that
+// is no object, which cannot be in use.
+func filled(k resource.Kind, it LiveItem) object {
+	value, err := decodeStored(it.Value)
+	if err != nil {
+		return nil
+	}
+	if sc := configcenter.SchemaOf(k, it.ID); sc != nil {
+		value, _ = sc.Fill(value).(object)
+	}
+	return value
+}
+
+func (c *Control) fillPlugins(value object) {
+	enabled, _ := c.Plugins()
+	confs, _ := value["plugins"].(object)
+	for name, conf := range confs {
+		if sc := enabled.Schema(name, plugins.Conf); sc != nil {
+			conf = sc.Fill(conf)
+		}
+		if o, ok := conf.(object); ok {
+			if o["_meta"] == nil {
+				o["_meta"] = object{}
+			}
+			confs[name] = o
+		}
+	}
 }
 
 // listNodes makes a list of an upstream's nodes, if they are a map, and says
@@ -49,7 +76,7 @@ func listNodes(up object) (domain bool) {
 		list := make([]any, 0, len(nodes))
 		for _, addr := range sorted(nodes) {
 			node := object{"host": addr, "weight": nodes[addr]}
-			if port, ok := portOf(addr); ok {
+			if port, ok := inspect.Port(addr); ok {
 				node["host"], node["port"] = addr[:strings.LastIndexByte(addr, ':')], port
 			}
 			list = append(list, node)

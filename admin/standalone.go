@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 )
@@ -222,7 +223,7 @@ func changesOf(doc object, k resource.Kind) []configcenter.Change {
 	}
 	changes := make([]configcenter.Change, 0, len(items))
 	for i, v := range items {
-		item, ok := asObject(v)
+		item, ok := inspect.Object(v)
 		if !ok {
 			continue
 		}

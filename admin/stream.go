@@ -3,11 +3,9 @@ package admin
 import (
 	"errors"
 	"net/http"
-	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 )
@@ -55,22 +53,12 @@ func (h *Handler) checkSuperior(c *candidate) *answer {
 }
 
 // checkAddr checks an address or network, if the member is there.
-func checkAddr(value object, member string) *answer {
-	text, ok := value[member].(string)
-	if !ok || isNetwork(text) {
+func checkAddr(conf object, member string) *answer {
+	text, ok := conf[member].(string)
+	if !ok || inspect.IsNetwork(text) {
 		return nil
 	}
 	return refusal("invalid %s: %s", member, text)
-}
-
-func isNetwork(text string) bool {
-	host, bits, masked := strings.Cut(text, "/")
-	addr, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	if err != nil || !masked {
-		return err == nil
-	}
-	n, err := strconv.Atoi(bits)
-	return err == nil && n >= 0 && n <= addr.BitLen()
 }
 
 func (h *Handler) checkProtocol(c *candidate) *answer {

@@ -4,10 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"regexp"
-	"strconv"
-	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 )
@@ -20,7 +18,7 @@ func (h *Handler) checkInline(c *candidate) *answer {
 	if !given {
 		return nil
 	}
-	up, ok := asObject(v)
+	up, ok := inspect.Object(v)
 	if !ok {
 		return nil // the schema refused it
 	}
@@ -41,7 +39,7 @@ func (h *Handler) checkUpstream(c *candidate, up object) *answer {
 	}
 	nodes, _ := up["nodes"].(object)
 	for _, addr := range sorted(nodes) {
-		if port, ok := portOf(addr); ok && (port < 1 || port > 65535) {
+		if port, ok := inspect.Port(addr); ok && (port < 1 || port > 65535) {
 			return refusal("invalid port %d", port)
 		}
 	}
@@ -58,7 +56,10 @@ func (h *Handler) checkUpstream(c *candidate, up object) *answer {
 			return refusal("%s", err)
 		}
 	}
-	return checkHash(up)
+	if err := inspect.CheckHashKey(up); err != nil {
+		return refusal("%s", err)
+	}
+	return nil
 }
 
 func (h *Handler) clientCertExists(c *candidate, tls object) *answer {
@@ -74,54 +75,8 @@ func (h *Handler) clientCertExists(c *candidate, tls object) *answer {
 		a := fail(http.StatusServiceUnavailable, "failed to fetch ssl info by ssl id [%s]: %s", id, err)
 		return &a
 	}
-	if value, err := decodeStored(ch.Value); err != nil || value["type"] != "client" {
+	if ssl, err := decodeStored(ch.Value); err != nil || ssl["type"] != "client" {
 		return refusal("failed to fetch ssl info by ssl id [%s], wrong ssl type", id)
 	}
 	return nil
-}
-
-// What a chash key may be, by hash_on. The first lets through "[", "\" and the
-// like after arg_, as the schema of APISIX does.
-const (
-	hashVars   = `^((uri|server_name|server_addr|request_uri|remote_port|remote_addr|query_string|host|hostname|mqtt_client_id)|arg_[0-9a-zA-z_-]+)$`
-	hashHeader = `^[a-zA-Z0-9-_]+$`
-)
-
-var chashKeys = map[string]struct {
-	text string
-	re   *regexp.Regexp
-}{
-	"vars":   {hashVars, regexp.MustCompile(hashVars)},
-	"header": {hashHeader, regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)},
-	"cookie": {hashHeader, regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)},
-}
-
-func checkHash(up object) *answer {
-	if up["type"] != "chash" {
-		return nil
-	}
-	on, ok := up["hash_on"].(string)
-	if !ok {
-		on = "vars"
-	}
-	key, given := up["key"].(string)
-	if on != "consumer" && !given {
-		return refusal("missing key")
-	}
-	if want, ok := chashKeys[on]; ok && !isSecretRef(key) && !want.re.MatchString(key) {
-		return refusal("invalid configuration: failed to match pattern %s with %s",
-			`"`+want.text+`"`, `"`+key+`"`)
-	}
-	return nil
-}
-
-// portOf returns the port of "host:port" or "[v6]:port".
-func portOf(addr string) (int, bool) {
-	i := strings.LastIndexByte(addr, ':')
-	if i < 0 || strings.HasSuffix(addr, "]") || addr[0] != '[' && strings.Count(addr, ":") > 1 ||
-		addr[0] == '[' && addr[i-1] != ']' {
-		return 0, false
-	}
-	port, err := strconv.Atoi(addr[i+1:])
-	return port, err == nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
 )
@@ -45,13 +46,13 @@ func readDocument(r *http.Request, limit int64) (object, *answer) {
 		}
 		return doc, nil
 	}
-	v, err := decodeLoose(raw)
+	v, err := inspect.Decode(raw)
 	if err != nil {
-		return nil, refusal("invalid request body: %s", parseFault(raw, err))
+		return nil, refusal("invalid request body: %s", err)
 	}
-	doc, ok := asObject(v)
+	doc, ok := inspect.Object(v)
 	if !ok {
-		return nil, refusal("invalid request body: wrong type: expected object, got %s", luaType(v))
+		return nil, refusal("invalid request body: wrong type: expected object, got %s", inspect.LuaType(v))
 	}
 	return doc, nil
 }
@@ -70,7 +71,7 @@ func decodeYAML(raw []byte) (object, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return asObject(doc)
+	return inspect.Object(doc)
 }
 
 // jsonable turns the maps of YAML, whose names may be anything, into objects.
@@ -116,7 +117,7 @@ func (h *Handler) faults(c ctx, doc object, all bool) []problem {
 			if _, ok := v.(json.Number); !ok {
 				text := versionMember(k) + " must be a number"
 				if all {
-					text += ", got " + luaType(v)
+					text += ", got " + inspect.LuaType(v)
 				}
 				found = append(found, problem{Type: string(k), Error: text})
 			}
@@ -137,9 +138,9 @@ func (h *Handler) faults(c ctx, doc object, all bool) []problem {
 }
 
 func (h *Handler) itemFaults(c ctx, k resource.Kind, v any, seen map[string]bool) (texts []string) {
-	item, ok := asObject(v)
+	item, ok := inspect.Object(v)
 	if !ok {
-		return []string{"invalid configuration: wrong type: expected object, got " + luaType(v)}
+		return []string{"invalid configuration: wrong type: expected object, got " + inspect.LuaType(v)}
 	}
 	if bad := h.checkAlone(c, k, item); bad != nil {
 		if o, ok := bad.body.(object); ok {
@@ -167,7 +168,7 @@ func (h *Handler) checkAlone(c ctx, k resource.Kind, item object) *answer {
 	if rev, ok := item["modifiedIndex"]; ok && h.Standalone != nil {
 		if n, ok := rev.(json.Number); !ok || strings.ContainsAny(n.String(), ".eE") {
 			return refusal("invalid configuration: property \"modifiedIndex\" validation failed: "+
-				"wrong type: expected integer, got %s", luaType(rev))
+				"wrong type: expected integer, got %s", inspect.LuaType(rev))
 		}
 		item = maps.Clone(item)
 		delete(item, "modifiedIndex")
@@ -179,5 +180,5 @@ func (h *Handler) checkAlone(c ctx, k resource.Kind, item object) *answer {
 	if kd == nil {
 		return nil // the list of plugins
 	}
-	return kd.check(h, &candidate{ctx: c, kind: kd, id: id, value: item, alone: true})
+	return h.accept(&candidate{ctx: c, kind: kd, id: id, value: item, alone: true})
 }

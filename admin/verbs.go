@@ -9,9 +9,11 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
+	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
@@ -96,9 +98,9 @@ func (h *Handler) candidate(q *query, named bool) (*candidate, *answer) {
 	if !q.hasBody {
 		return nil, refusal("missing configurations")
 	}
-	value, ok := asObject(q.body)
+	value, ok := inspect.Object(q.body)
 	if !ok {
-		return nil, refusal("invalid configuration: wrong type: expected object, got %s", luaType(q.body))
+		return nil, refusal("invalid configuration: wrong type: expected object, got %s", inspect.LuaType(q.body))
 	}
 	c := &candidate{ctx: q.ctx, kind: q.kind, id: q.id, value: value, parent: q.parent, manager: q.manager}
 	if q.kind.kind == resource.Secrets && named {
@@ -156,29 +158,6 @@ func forbiddenTime(value object) string {
 	return ""
 }
 
-// asObject takes an empty list for an empty object, as APISIX does.
-func asObject(v any) (object, bool) {
-	if list, ok := v.([]any); ok && len(list) == 0 {
-		return object{}, true
-	}
-	o, ok := v.(object)
-	return o, ok
-}
-
-func luaType(v any) string {
-	switch v.(type) {
-	case nil:
-		return "userdata"
-	case string:
-		return "string"
-	case bool:
-		return "boolean"
-	case object, []any:
-		return "table"
-	}
-	return "number"
-}
-
 // accept runs every check and the trial build. It leaves the value as it is.
 func (h *Handler) accept(c *candidate) *answer {
 	if bad := c.kind.check(h, c); bad != nil {
@@ -187,18 +166,43 @@ func (h *Handler) accept(c *candidate) *answer {
 	if h.Try == nil {
 		return nil
 	}
-	raw, err := encode(c.value)
-	if err != nil {
-		return refusal("invalid configuration: %s", err)
-	}
-	obj, err := resource.Decode(c.kind.kind, c.id, raw)
-	if err == nil {
-		err = h.Try(c.kind.kind, c.id, obj)
-	}
-	if err != nil {
+	if err := h.try(c); err != nil {
 		return refusal("invalid configuration: %s", err)
 	}
 	return nil
+}
+
+// try builds the candidate from its text, as the gateway will: with its
+// defaults and its keys in clear. A certificate that is a reference to a
+// secret cannot be tried: here is nobody to resolve it.
+func (h *Handler) try(c *candidate) error {
+	if c.kind.kind == resource.SSLs && inspect.HasSecretRef(c.value) {
+		return nil
+	}
+	raw, err := encode(c.value)
+	if err != nil {
+		return err
+	}
+	doc, err := decodeStored(raw)
+	if err != nil {
+		return err
+	}
+	h.openKeys(c.kind, doc)
+	if s := configcenter.SchemaOf(c.kind.kind, c.id); s != nil {
+		filled, err := s.Apply(doc)
+		if err != nil {
+			return err
+		}
+		doc, _ = filled.(object)
+	}
+	if raw, err = schema.Encode(doc); err != nil {
+		return err
+	}
+	obj, err := resource.Decode(c.kind.kind, c.id, raw)
+	if err != nil {
+		return err
+	}
+	return h.Try(c.kind.kind, c.id, obj)
 }
 
 // put answers PUT {kind}/{id}.
@@ -311,89 +315,6 @@ func (h *Handler) post(q *query) answer {
 	return h.stored(q, "create", http.StatusCreated, id, c.value)
 }
 
-// patch answers PATCH {kind}/{id}[/{sub path}].
-func (h *Handler) patch(q *query) answer {
-	if bad := h.patchable(q); bad != nil {
-		return *bad
-	}
-	id := q.storeID(q.id)
-	ch, err := h.Store.Get(q.ctx, q.kind.kind, id)
-	if errors.Is(err, configcenter.ErrNotFound) {
-		return keyNotFound
-	}
-	if err != nil {
-		return storeDown(err)
-	}
-	value, err := decodeStored(ch.Value)
-	if err != nil {
-		return storeDown(fmt.Errorf("%s: %w", h.key(q.kind.kind, id), err))
-	}
-	h.unseal(q.kind, q.id, value)
-	now := json.Number(strconv.FormatInt(h.Now().Unix(), 10))
-	if q.sub == "" {
-		change, _ := asObject(q.body)
-		merge(value, change)
-		if _, sent := change["update_time"]; !sent {
-			value["update_time"] = now
-		}
-	} else {
-		if value, err = replaceAt(value, q.sub, q.body); err != nil {
-			return fail(http.StatusBadRequest, "%s", err.Error())
-		}
-		value["update_time"] = now
-	}
-	if _, has := value["create_time"]; !has {
-		value["create_time"] = now
-	}
-	c := &candidate{ctx: q.ctx, kind: q.kind, id: q.id, value: value, parent: q.parent, manager: q.manager}
-	if q.kind.kind == resource.Secrets {
-		c.id = q.manager + "/" + q.id
-	}
-	if bad := nameCandidate(c, true); bad != nil {
-		return *bad
-	}
-	if bad := h.accept(c); bad != nil {
-		return *bad
-	}
-	h.seal(q.kind, q.id, value)
-	if _, bad := h.store(q, id, value, ch.Mod); bad != nil {
-		return *bad
-	}
-	return h.stored(q, "compareAndSwap", http.StatusOK, id, value)
-}
-
-// patchable checks what a PATCH needs before the object is read.
-func (h *Handler) patchable(q *query) *answer {
-	decoration := q.kind.kind == resource.GraphQLCostDecorations
-	if decoration {
-		change, ok := asObject(q.body)
-		if !ok {
-			return refusal("invalid configuration")
-		}
-		if change["service_id"] != nil {
-			return refusal("service_id can not be patched")
-		}
-		if bad := h.decoratedTwice(q.ctx, q.parent, q.id, change["field_path"]); bad != nil {
-			return bad
-		}
-		q.sub = ""
-	}
-	switch {
-	case q.kind.kind == resource.Secrets && q.id == "":
-		return refusal("no secret id")
-	case q.id == "":
-		return refusal("missing %s id", q.kind.word)
-	case !q.hasBody:
-		return refusal("missing new configuration")
-	}
-	if _, ok := q.body.(object); !ok && q.sub == "" {
-		if list, isList := q.body.([]any); !isList || len(list) > 0 {
-			return refusal("invalid configuration")
-		}
-	}
-	return nil
-}
-
 // delete answers DELETE {kind}/{id}.
 func (h *Handler) delete(q *query) answer {
 	if q.kind.kind == resource.Secrets && q.manager == "" || q.id == "" {
@@ -432,19 +353,34 @@ func (h *Handler) delete(q *query) answer {
 
 // deleteBelow removes the objects of kind k that belong to parent.
 func (h *Handler) deleteBelow(ctx context.Context, k resource.Kind, parent string) error {
-	list, err := h.Store.List(ctx, k)
+	list, err := h.below(ctx, k, parent)
 	if err != nil {
 		return err
 	}
 	for _, ch := range list {
-		if !strings.HasPrefix(ch.ID, parent+"/") {
-			continue
-		}
 		if err := h.Store.Delete(ctx, k, ch.ID); err != nil && !errors.Is(err, configcenter.ErrNotFound) {
 			return err
 		}
 	}
 	return nil
+}
+
+// BelowLister is a Store that can list what belongs to one object (a
+// consumer's credentials, a service's cost decorations) without reading that
+// of all others.
+type BelowLister interface {
+	ListBelow(ctx context.Context, k resource.Kind, parent string) ([]configcenter.Change, error)
+}
+
+// below lists the objects of kind k that belong to parent.
+func (h *Handler) below(ctx context.Context, k resource.Kind, parent string) ([]configcenter.Change, error) {
+	if s, ok := h.Store.(BelowLister); ok {
+		return s.ListBelow(ctx, k, parent)
+	}
+	list, err := h.Store.List(ctx, k)
+	return slices.DeleteFunc(list, func(ch configcenter.Change) bool {
+		return !strings.HasPrefix(ch.ID, parent+"/")
+	}), err
 }
 
 // dropDecorations removes the cost decorations of a service that is gone. A

@@ -51,6 +51,9 @@ type Config struct {
 	// EmbeddedStore says that Sluice runs its own etcd, because no
 	// deployment.etcd.host was given.
 	EmbeddedStore bool `conf:"-"`
+	// DefaultPlugins says that the user named no plugins: those of the default
+	// list that this version lacks are then nobody's mistake.
+	DefaultPlugins bool `conf:"-"`
 	// Prometheus is plugin_attr.prometheus, decoded.
 	Prometheus PrometheusAttr `conf:"-"`
 	// Warnings name the keys of the user's file that have no effect, and
@@ -97,6 +100,8 @@ func Parse(file string, text []byte) (*Config, error) {
 	}
 	cfg.Warnings = append(cfg.Warnings, etcdHostFromEnv(base)...)
 	cfg.EmbeddedStore = base.at("deployment", "etcd", "host") == nil
+	plugins := base.at("plugins")
+	cfg.DefaultPlugins = plugins != nil && plugins.file == defaultsFile
 	if err := newDecoder(&cfg.Warnings).decode(base, cfg); err != nil {
 		return nil, err
 	}

@@ -24,6 +24,9 @@ func TestDefaults(t *testing.T) {
 		if len(c.Plugins) != 107 {
 			t.Errorf("%d plugins, want 107", len(c.Plugins))
 		}
+		if !c.DefaultPlugins {
+			t.Error("the default plugins are taken for the user's")
+		}
 		if !c.EmbeddedStore || c.Provider != "etcd" || len(c.Warnings) != 0 {
 			t.Errorf("embedded %v provider %q warnings %q", c.EmbeddedStore, c.Provider, c.Warnings)
 		}
@@ -94,7 +97,7 @@ deployment:
 	if c.EmbeddedStore || c.Deployment.Etcd.TLS.Verify || c.Deployment.Etcd.Timeout != 30*time.Second {
 		t.Errorf("%+v", c.Deployment.Etcd)
 	}
-	if !slices.Equal(c.Plugins, []string{"key-auth"}) || !slices.Equal(c.Apisix.DataEncryption.Keyring, []string{"qeddd145sfvddff3"}) {
+	if c.DefaultPlugins || !slices.Equal(c.Plugins, []string{"key-auth"}) || !slices.Equal(c.Apisix.DataEncryption.Keyring, []string{"qeddd145sfvddff3"}) {
 		t.Errorf("%q %q", c.Plugins, c.Apisix.DataEncryption.Keyring)
 	}
 }

@@ -53,6 +53,7 @@ func decode(c Change) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("invalid item data of [%s], %w", Path(c.Kind, c.ID), err)
 	}
+	defer func() { schema.Recycle(doc) }()
 	switch doc.(type) {
 	case map[string]any, []any:
 	default:

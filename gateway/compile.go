@@ -32,6 +32,8 @@ type compiler struct {
 	consumerUsers map[resource.Ref]map[string]struct{}
 	global        *plugins.Chain
 	globalUses    []*instanceRef
+	globalSecrets map[string]struct{} // managers whose secrets the global rules use
+	clear         map[string]clearSSL // ssl objects in clear
 	globalFresh   bool
 	problems      map[resource.Ref]configcenter.Problem
 }
@@ -53,6 +55,7 @@ func newCompiler(o *Options) *compiler {
 		problems:      map[resource.Ref]configcenter.Problem{},
 		consumerUsers: map[resource.Ref]map[string]struct{}{},
 		global:        plugins.Empty,
+		clear:         map[string]clearSSL{},
 	}
 	k.upstreams = newUpstreams(o)
 	k.upstreams.ssl = k.clientCertificate
@@ -296,7 +299,7 @@ func (b *routeBuilder) plugins() error {
 		}
 	}
 	add(b.owner, def.Plugins)
-	uses, list, err := b.instantiate(merged, func(name string) { b.dep(resource.PluginMetadata, name) })
+	uses, list, err := b.instantiate(merged, b.dep)
 	b.r.uses = uses
 	if err != nil {
 		return err
@@ -309,8 +312,8 @@ func (b *routeBuilder) plugins() error {
 
 // instantiate checks and builds the plugins of one place. Plugins that are not
 // enabled are skipped with a warning, disabled ones silently. used hears of
-// every plugin whose metadata matters.
-func (k *compiler) instantiate(set map[string]configured, used func(name string)) ([]*instanceRef, []*plugins.Instance, error) {
+// every object that matters besides: metadata, secrets.
+func (k *compiler) instantiate(set map[string]configured, used func(resource.Kind, string)) ([]*instanceRef, []*plugins.Instance, error) {
 	var uses []*instanceRef
 	var list []*plugins.Instance
 	names := make([]string, 0, len(set))
@@ -320,7 +323,8 @@ func (k *compiler) instantiate(set map[string]configured, used func(name string)
 	slices.Sort(names)
 	for _, name := range names {
 		c := set[name]
-		ref, err := k.instance(c.owner, name, c.conf)
+		used(resource.PluginMetadata, name)
+		ref, err := k.instance(c.owner, name, c.conf, func(id string) { used(resource.Secrets, id) })
 		var unknown *plugins.UnknownError
 		switch {
 		case errors.As(err, &unknown):
@@ -331,7 +335,6 @@ func (k *compiler) instantiate(set map[string]configured, used func(name string)
 		case ref == nil:
 			continue
 		}
-		used(name)
 		uses = append(uses, ref)
 		list = append(list, ref.Instance)
 	}
@@ -339,7 +342,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(name string)
 }
 
 // instance returns the instance of one configured plugin; nil when it is switched off.
-func (k *compiler) instance(owner, name string, conf json.RawMessage) (*instanceRef, error) {
+func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets func(id string)) (*instanceRef, error) {
 	meta, err := plugins.MetaOf(conf)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", name, err)
@@ -347,11 +350,12 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage) (*instance
 	if meta.Disable {
 		return nil, nil
 	}
-	filled, err := k.o.Catalog.Check(name, conf, plugins.Conf)
+	filled, err := k.o.Catalog.Check(name, k.o.decrypted(name, plugins.Conf, conf), plugins.Conf)
 	if err != nil {
 		return nil, err
 	}
-	ref, err := k.instances.get(owner, name, filled, k.metadata(name))
+	resolved, _ := k.resolve(filled, secrets)
+	ref, err := k.instances.get(owner, name, filled, resolved, k.metadata(name))
 	if err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}
@@ -364,7 +368,7 @@ func (k *compiler) metadata(name string) json.RawMessage {
 	if item == nil {
 		return nil
 	}
-	filled, err := k.o.Catalog.Check(name, item.Raw, plugins.MetadataPart)
+	filled, err := k.o.Catalog.Check(name, k.o.decrypted(name, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
 	if err != nil {
 		k.fail(resource.PluginMetadata, name, err)
 		return nil

@@ -43,7 +43,12 @@ func (k *compiler) compileCerts(t *table, old *table, dirty map[string]struct{})
 	}
 	var ssls []*resource.SSL
 	for item := range k.snap.All(resource.SSLs) {
-		ssls = append(ssls, item.Value.(*resource.SSL))
+		clear, err := k.sslInClear(item)
+		if err != nil {
+			k.fail(resource.SSLs, item.ID, err)
+			continue
+		}
+		ssls = append(ssls, clear)
 	}
 	next, errs := certs.New(old.certs, ssls, &k.o.TLS)
 	for _, err := range errs {
@@ -58,7 +63,10 @@ func (k *compiler) clientCertificate(id string) (*tls.Certificate, error) {
 	if item == nil {
 		return nil, fmt.Errorf("failed to fetch ssl info by ssl id [%s]", id)
 	}
-	s := item.Value.(*resource.SSL)
+	s, err := k.sslInClear(item)
+	if err != nil {
+		return nil, err
+	}
 	if s.Type != "client" {
 		return nil, fmt.Errorf("failed to fetch ssl info by ssl id [%s], wrong ssl type", id)
 	}

@@ -141,6 +141,7 @@ func (k *compiler) dirtyConsumers(dirty map[resource.Kind]map[string]struct{}) [
 	}
 	indirect(resource.ConsumerGroups)
 	indirect(resource.PluginMetadata)
+	indirect(resource.Secrets)
 	names := make([]string, 0, len(set))
 	for name := range set {
 		names = append(names, name)
@@ -193,14 +194,13 @@ func (k *compiler) addAuth(cc *compiledConsumer, def *resource.Consumer, extra *
 	if err != nil || meta.Disable {
 		return err
 	}
-	if k.o.Secrets != nil {
-		if conf, err = k.o.Secrets(conf); err != nil {
-			return err
-		}
-	}
-	filled, err := k.o.Catalog.Check(plugin, conf, plugins.ConsumerPart)
+	filled, err := k.o.Catalog.Check(plugin, k.o.decrypted(plugin, plugins.ConsumerPart, conf), plugins.ConsumerPart)
 	if err != nil {
 		return err
+	}
+	filled, left := k.resolve(filled, func(id string) { k.consumerUses(resource.Secrets, id, def.Username) })
+	if left {
+		return nil // fail closed: a reference is no credential
 	}
 	c := &plugins.Consumer{Def: def, CredentialID: credential, Conf: filled, Extra: extra}
 	if spec.NewConsumer != nil {
@@ -235,13 +235,7 @@ func (k *compiler) consumerExtra(cc *compiledConsumer, def *resource.Consumer) (
 			}
 		}
 	}
-	use := func(kind resource.Kind, id string) {
-		ref := resource.Ref{Kind: kind, ID: id}
-		if k.consumerUsers[ref] == nil {
-			k.consumerUsers[ref] = map[string]struct{}{}
-		}
-		k.consumerUsers[ref][def.Username] = struct{}{}
-	}
+	use := func(kind resource.Kind, id string) { k.consumerUses(kind, id, def.Username) }
 	missing := false
 	if id := string(def.GroupID); id != "" {
 		use(resource.ConsumerGroups, id)
@@ -252,10 +246,19 @@ func (k *compiler) consumerExtra(cc *compiledConsumer, def *resource.Consumer) (
 		}
 	}
 	add("consumers/"+def.Username, def.Plugins)
-	uses, list, err := k.instantiate(merged, func(name string) { use(resource.PluginMetadata, name) })
+	uses, list, err := k.instantiate(merged, use)
 	cc.uses = uses
 	if err != nil || len(list) == 0 && !missing {
 		return nil, err
 	}
 	return &plugins.Extra{Instances: list, MissingGroup: missing}, nil
+}
+
+// consumerUses notes that a consumer was made from an object.
+func (k *compiler) consumerUses(kind resource.Kind, id, username string) {
+	ref := resource.Ref{Kind: kind, ID: id}
+	if k.consumerUsers[ref] == nil {
+		k.consumerUsers[ref] = map[string]struct{}{}
+	}
+	k.consumerUsers[ref][username] = struct{}{}
 }

@@ -21,6 +21,7 @@ import (
 	"sluice/balancer"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/configcenter/secret"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
@@ -44,8 +45,10 @@ type Options struct {
 	// Lua runs filter_func, script and _meta.pre_function; nil: objects that have
 	// them cannot be used.
 	Lua *lua.Host
-	// Secrets resolves the references in a plugin's configuration; nil: none.
-	Secrets func(conf json.RawMessage) (json.RawMessage, error)
+	// Keyring decrypts what lies encrypted in the store; nil: nothing does.
+	Keyring *secret.Keyring
+	// Secrets resolves $secret:// and $env:// references; nil: they stay.
+	Secrets *secret.Resolver
 
 	TLS certs.Options // of the HTTPS listeners
 
@@ -66,6 +69,8 @@ type Options struct {
 	Charset string // added to text types without one; "off" or "": not
 
 	MaxBody int64 // client_max_body_size in bytes; 0: no limit
+	// Variables bound what variables over bodies read; nil: the defaults.
+	Variables *plugins.Limits
 
 	// Keepalive are the defaults of upstream pools.
 	Keepalive Keepalive
@@ -114,6 +119,8 @@ type Gateway struct {
 	types    *errorpage.Types
 	requests atomic.Int64
 
+	started chan struct{} // closed with the first version
+
 	mu       sync.Mutex // guards what follows
 	problems []configcenter.Problem
 	waiters  []waiter
@@ -136,6 +143,7 @@ func New(o Options) *Gateway {
 		o.Grace = time.Minute
 	}
 	g := &Gateway{o: o, types: errorpage.NewTypes(o.Charset)}
+	g.started = make(chan struct{})
 	g.comp = newCompiler(&g.o)
 	g.live.Store(g.comp.empty())
 	return g
@@ -179,7 +187,9 @@ func (g *Gateway) Snapshot() *configcenter.Snapshot { return g.live.Load().snap 
 func (g *Gateway) publish(t *table, problems []configcenter.Problem) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.live.Store(t)
+	if g.live.Swap(t).snap == nil {
+		close(g.started)
+	}
 	g.problems = problems
 	kept := g.waiters[:0]
 	for _, w := range g.waiters {

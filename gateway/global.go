@@ -9,9 +9,11 @@ import (
 // metadata of a plugin, changed. All rules make one set; a plugin that stands
 // in several is in none of them, because nobody could say which is meant.
 func (k *compiler) compileGlobal(dirty map[resource.Kind]map[string]struct{}) {
-	if len(dirty[resource.GlobalRules]) == 0 && !k.globalUsesMetadata(dirty[resource.PluginMetadata]) {
+	if len(dirty[resource.GlobalRules]) == 0 && !k.globalUsesMetadata(dirty[resource.PluginMetadata]) &&
+		!k.globalUsesSecret(dirty[resource.Secrets]) {
 		return
 	}
+	k.globalSecrets = map[string]struct{}{}
 	merged := map[string]configured{}
 	twice := map[string]bool{}
 	for item := range k.snap.All(resource.GlobalRules) {
@@ -29,7 +31,11 @@ func (k *compiler) compileGlobal(dirty map[resource.Kind]map[string]struct{}) {
 	var uses []*instanceRef
 	var list []*plugins.Instance
 	for name, c := range merged {
-		u, l, err := k.instantiate(map[string]configured{name: c}, func(string) {})
+		u, l, err := k.instantiate(map[string]configured{name: c}, func(kind resource.Kind, id string) {
+			if kind == resource.Secrets {
+				k.globalSecrets[id] = struct{}{}
+			}
+		})
 		if err != nil {
 			k.fail(resource.GlobalRules, c.owner[len("global_rules/"):], err)
 			u, l = k.lastGlobal(name)
@@ -55,6 +61,15 @@ func (k *compiler) lastGlobal(name string) ([]*instanceRef, []*plugins.Instance)
 func (k *compiler) globalUsesMetadata(changed map[string]struct{}) bool {
 	for name := range changed {
 		if k.global.Has(name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (k *compiler) globalUsesSecret(changed map[string]struct{}) bool {
+	for id := range changed {
+		if _, ok := k.globalSecrets[id]; ok {
 			return true
 		}
 	}

@@ -22,6 +22,9 @@ type instances struct {
 	m  map[string]*instanceRef
 	// upstreams are for plugins that choose one.
 	upstreams *upstreams
+
+	apisOnce sync.Once
+	apisMade []plugins.API
 }
 
 type instanceRef struct {
@@ -30,10 +33,11 @@ type instanceRef struct {
 	refs int
 }
 
-// get returns the instance of plugin name with conf at owner. meta is the
-// plugin's metadata, or nil.
-func (is *instances) get(owner, name string, conf, meta json.RawMessage) (*instanceRef, error) {
-	key := identity(owner, name, conf, meta)
+// get returns the instance of plugin name at owner. conf is its configuration
+// as written, by which it is known across versions; resolved the same with its
+// secrets in place, from which it is built. meta is the plugin's metadata, or nil.
+func (is *instances) get(owner, name string, conf, resolved, meta json.RawMessage) (*instanceRef, error) {
+	key := identity(owner, name, resolved, meta)
 	is.mu.Lock()
 	if ref := is.m[key]; ref != nil {
 		ref.refs++
@@ -41,7 +45,7 @@ func (is *instances) get(owner, name string, conf, meta json.RawMessage) (*insta
 		return ref, nil
 	}
 	is.mu.Unlock()
-	in, err := is.build(owner, name, conf, meta, false)
+	in, err := is.build(owner, name, conf, resolved, meta, false)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +90,7 @@ func closeInstance(in *plugins.Instance) {
 }
 
 // build makes an instance. check says that it is only a trial.
-func (is *instances) build(owner, name string, conf, meta json.RawMessage, check bool) (*plugins.Instance, error) {
+func (is *instances) build(owner, name string, conf, resolved, meta json.RawMessage, check bool) (*plugins.Instance, error) {
 	spec, ok := is.o.Catalog.Spec(name)
 	if !ok {
 		return nil, &plugins.UnknownError{Name: name}
@@ -104,15 +108,10 @@ func (is *instances) build(owner, name string, conf, meta json.RawMessage, check
 			return nil, err
 		}
 	}
-	if is.o.Secrets != nil {
-		if conf, err = is.o.Secrets(conf); err != nil {
-			return nil, err
-		}
-	}
 	var opened []plugins.Upstream
 	env := is.env(owner, name, conf, meta, check, &opened)
 	in.Key = env.Key
-	in.Phases, err = spec.New(conf, env)
+	in.Phases, err = spec.New(resolved, env)
 	abandon := func() {
 		for _, u := range opened {
 			is.upstreams.abandon(u)
@@ -176,13 +175,23 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 	return e
 }
 
+// apis are the plugins' APIs, made once.
 func (is *instances) apis() []plugins.API {
-	var all []plugins.API
-	for _, name := range is.o.Catalog.Names() {
-		spec, _ := is.o.Catalog.Spec(name)
-		all = append(all, spec.APIs...)
-	}
-	return all
+	is.apisOnce.Do(func() {
+		for _, name := range is.o.Catalog.Names() {
+			spec, _ := is.o.Catalog.Spec(name)
+			is.apisMade = append(is.apisMade, spec.APIs...)
+			if spec.NewAPIs == nil {
+				continue
+			}
+			made, err := spec.NewAPIs(is.env("", name, nil, nil, false, nil))
+			if err != nil {
+				is.o.Log.Error("plugin has no APIs", "plugin", name, "err", err)
+			}
+			is.apisMade = append(is.apisMade, made...)
+		}
+	})
+	return is.apisMade
 }
 
 // identity is what makes two configured plugins the same.

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net/netip"
 	"runtime/debug"
 
@@ -61,6 +63,9 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	if w == nil {
 		w = &walk{g: g}
 		w.filter = w.filterBody
+		if l := g.o.Variables; l != nil {
+			w.SetLimits(l)
+		}
 		x.Slot = w
 	}
 	t := g.live.Load()
@@ -106,8 +111,25 @@ func (w *walk) admit() *plugins.Reply {
 	}
 	if max := w.g.o.MaxBody; max > 0 && r.ContentLength > max {
 		return w.refuse(413)
+	} else if max > 0 && r.ContentLength < 0 {
+		r.Body = &limitedBody{r.Body, max}
 	}
 	return nil
+}
+
+// limitedBody is a request body of unknown length that must not be longer than
+// what is left.
+type limitedBody struct {
+	io.Reader
+	left int64
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, &wire.Error{Side: wire.Client, Kind: wire.TooLarge, Err: errors.New("the body is longer than client_max_body_size")}
+	}
+	return n, err
 }
 
 // refuse answers in the engine's place rather than a plugin's.

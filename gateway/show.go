@@ -18,6 +18,16 @@ func (g *Gateway) WaitRev(ctx context.Context, rev int64) error {
 	}
 }
 
+// WaitStarted returns when a first version is live, or with ctx's error.
+func (g *Gateway) WaitStarted(ctx context.Context) error {
+	select {
+	case <-g.started:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Health is what the health checks of an object's upstream found; false when
 // they have not begun, which they do on first use.
 func (g *Gateway) Health(kind resource.Kind, id string) (balancer.Health, bool) {

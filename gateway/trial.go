@@ -1,10 +1,7 @@
 package gateway
 
 import (
-	"encoding/json"
-
 	"sluice/configcenter/resource"
-	"sluice/gateway/certs"
 	"sluice/plugins"
 	"sluice/router/expr"
 )
@@ -22,16 +19,17 @@ func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 			b.r.filter.Close()
 		}
 		return err
-	case *resource.SSL:
-		return certs.Check(o)
 	}
 	return nil
 }
 
 // TryPlugin builds an instance of a plugin from a configuration with its
 // defaults filled in, and closes it.
-func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, _ bool) error {
-	in, err := g.comp.instances.build(owner, spec.Name, json.RawMessage(conf), nil, true)
+func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, stream bool) error {
+	if stream {
+		return nil // stream routes are not served yet: the schema is all there is
+	}
+	in, err := g.comp.instances.build(owner, spec.Name, conf, conf, nil, true)
 	if err != nil {
 		return err
 	}
@@ -39,8 +37,17 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, _ boo
 	return nil
 }
 
-// CheckVars checks an expression over variables.
+// CheckVars checks an expression over variables, the names in it included.
 func CheckVars(rule []byte) error {
-	_, err := expr.Compile(rule, plugins.ExprValue)
-	return err
+	var bad error
+	_, err := expr.Compile(rule, func(name string) func(*plugins.Ctx) expr.Value {
+		if err := plugins.CheckVariable(name); err != nil && bad == nil {
+			bad = err
+		}
+		return plugins.ExprValue(name)
+	})
+	if err != nil {
+		return err
+	}
+	return bad
 }

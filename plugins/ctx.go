@@ -139,7 +139,7 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 	clear(c.values)
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
 		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
-		limits: c.limits, memo: c.memo.next(), scratch: c.scratch[:0]}
+		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
 }
 
 // InGlobalRules tells the Ctx that the global rules' chain runs now, and which

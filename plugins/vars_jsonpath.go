@@ -207,50 +207,59 @@ func parseTest(s string) (*test, error) {
 	return t, nil
 }
 
-// maxResults bounds what one path may find in one body.
-const maxResults = 100_000
+// maxVisits bounds the work of one path in one body: paths with several ".."
+// could otherwise look at the same values again and again.
+const maxVisits = 1_000_000
 
 // queryJSON returns everything that steps lead to from root, in the order of
-// the body; members of an object are taken by name.
+// the body; members of an object are taken by name. What lies behind the bound
+// of the work is not found.
 func queryJSON(steps []step, root any) []any {
+	left := maxVisits
+	return walkJSON(steps, root, &left)
+}
+
+func walkJSON(steps []step, root any, left *int) []any {
 	now := []any{root}
 	for i := range steps {
 		var next []any
 		for _, v := range now {
-			next = steps[i].apply(next, v)
-			if len(next) > maxResults {
-				return next[:maxResults]
-			}
+			next = steps[i].apply(next, v, left)
 		}
 		now = next
 	}
 	return now
 }
 
-func (st *step) apply(to []any, v any) []any {
-	to = st.children(to, v)
-	if !st.deep || len(to) > maxResults {
+func (st *step) apply(to []any, v any, left *int) []any {
+	if *left <= 0 {
+		return to
+	}
+	before := len(to)
+	to = st.children(to, v, left)
+	*left -= 1 + len(to) - before
+	if !st.deep {
 		return to
 	}
 	switch v := v.(type) {
 	case map[string]any:
 		for _, k := range slices.Sorted(maps.Keys(v)) {
-			to = st.apply(to, v[k])
+			to = st.apply(to, v[k], left)
 		}
 	case []any:
 		for _, e := range v {
-			to = st.apply(to, e)
+			to = st.apply(to, e, left)
 		}
 	}
 	return to
 }
 
-func (st *step) children(to []any, v any) []any {
+func (st *step) children(to []any, v any, left *int) []any {
 	switch v := v.(type) {
 	case map[string]any:
 		if st.any || st.where != nil {
 			for _, k := range slices.Sorted(maps.Keys(v)) {
-				if st.where == nil || st.where.holds(v[k]) {
+				if st.where == nil || st.where.holds(v[k], left) {
 					to = append(to, v[k])
 				}
 			}
@@ -262,18 +271,18 @@ func (st *step) children(to []any, v any) []any {
 			}
 		}
 	case []any:
-		to = st.elements(to, v)
+		to = st.elements(to, v, left)
 	}
 	return to
 }
 
-func (st *step) elements(to []any, v []any) []any {
+func (st *step) elements(to []any, v []any, left *int) []any {
 	switch {
 	case st.any:
 		return append(to, v...)
 	case st.where != nil:
 		for _, e := range v {
-			if st.where.holds(e) {
+			if st.where.holds(e, left) {
 				to = append(to, e)
 			}
 		}
@@ -313,8 +322,8 @@ func (s *span) bounds(n int) (from, to int) {
 	return max(from, 0), min(to, n)
 }
 
-func (t *test) holds(v any) bool {
-	found := queryJSON(t.path, v)
+func (t *test) holds(v any, left *int) bool {
+	found := walkJSON(t.path, v, left)
 	if t.op == "" || len(found) == 0 {
 		return len(found) > 0 && t.op == ""
 	}

@@ -6,13 +6,6 @@ import (
 	"strings"
 )
 
-// bucket is the entries of one text in their order of trial. The first exact of
-// them have no more than the text.
-type bucket[T any] struct {
-	entries []*entry[T]
-	exact   int
-}
-
 // op puts an entry into the tables of one host, or takes it out.
 type op[T any] struct {
 	entry *entry[T]
@@ -123,32 +116,6 @@ func withOps[T any](t *table[T], ops []op[T]) *table[T] {
 		edits = append(edits, edit[bucket[T]]{key: text, val: next, del: len(next.entries) == 0})
 	}
 	return t.with(edits, true)
-}
-
-// with returns the bucket with ops done.
-func (b bucket[T]) with(ops []op[T]) bucket[T] {
-	list := b.entries
-	next := bucket[T]{entries: make([]*entry[T], 0, len(list)+len(ops)), exact: b.exact}
-	for _, o := range ops {
-		i, found := slices.BinarySearchFunc(list, o.entry, (*entry[T]).compare)
-		next.entries = append(next.entries, list[:i]...)
-		list = list[i:]
-		step := 1
-		switch {
-		case !o.del:
-			next.entries = append(next.entries, o.entry)
-		case found:
-			list = list[1:]
-			step = -1
-		default:
-			continue
-		}
-		if o.entry.exact {
-			next.exact += step
-		}
-	}
-	next.entries = append(next.entries, list...)
-	return next
 }
 
 // cut splits off the leading ops that compare equal.

@@ -45,6 +45,33 @@ var shapes = []struct {
 	}, func(int) Input { return Input{Host: "a.com", Path: "/index.html"} }},
 }
 
+// In mode URI many hosts have the same paths.
+func BenchmarkMatchURI(b *testing.B) {
+	r, _ := New(URI, benchRoutes(shapes[0].route))
+	ins := make([]Input, 1024)
+	for i := range ins {
+		ins[i] = shapes[0].in(i * 7919 % many)
+		ins[i].Params = make([]Param, 0, 4)
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, ok := r.Match(&ins[i%len(ins)]); !ok {
+			b.Fatal("no match")
+		}
+	}
+}
+
+func BenchmarkWithURI(b *testing.B) {
+	r, _ := New(URI, benchRoutes(func(i int) Route[int] {
+		return Route[int]{Paths: []string{"/*"}, Hosts: []string{fmt.Sprintf("h%d.example.com", i)}}
+	}))
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		id := i * 7919 % many
+		r, _ = r.With([]Route[int]{{ID: strconv.Itoa(id), To: i, Order: int64(id), Paths: []string{"/*"}, Hosts: []string{fmt.Sprintf("h%d.example.com", id)}}}, nil)
+	}
+}
+
 func benchRoutes(route func(int) Route[int]) []Route[int] {
 	routes := make([]Route[int], many)
 	for i := range routes {

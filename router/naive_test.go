@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"sluice/router/expr"
 )
 
 // naive is the rules of routing written down once more, with no structure at
@@ -134,42 +136,61 @@ func (n naive) paths(in *Input, host func(*Route[string]) (string, bool)) (found
 }
 
 // captures does what the radix tree of APISIX does: a regular expression of the
-// configured path, which has to match the whole of the request's.
+// configured path, which has to match the whole of the request's. The text is
+// taken literally first.
 func captures(pattern, path string, params map[string]string) bool {
+	return capturesAs(pattern, path, params, regexp.QuoteMeta) ||
+		capturesAs(pattern, path, params, func(s string) string { return s })
+}
+
+func capturesAs(pattern, path string, params map[string]string, quote func(string) string) bool {
 	parts := strings.Split(strings.TrimRight(pattern, "/"), "/")
 	var names []string
+	special := false
 	for i, p := range parts {
 		switch {
 		case strings.HasPrefix(p, ":"):
 			names = append(names, p[1:])
-			parts[i] = `([^/]+)`
+			parts[i] = `(?<w_>[^/]+)`
 		case strings.HasPrefix(p, "*"):
 			name := p[1:]
 			if name == "" {
 				name = ":ext"
 			}
 			names = append(names, name)
-			parts[i] = `((?s:.)*)`
+			parts[i] = `(?<w_>[\s\S]*)`
 		default:
-			parts[i] = regexp.QuoteMeta(p)
+			parts[i] = quote(p)
+			special = special || strings.ContainsAny(parts[i], `\^$|?*+()[]{}`)
 		}
 	}
 	if len(names) == 0 {
 		return true
 	}
+	if quote("+") == "+" && !special {
+		return false // a dot alone stays a dot
+	}
 	text := strings.Join(parts, "/")
 	if strings.HasSuffix(pattern, "/") {
 		text += "/"
 	}
-	text = strings.ReplaceAll(text, `((?s:.)*)`, `((?s:.*))`)
-	m := regexp.MustCompile(text).FindStringSubmatch(path)
-	if m == nil || m[0] != path {
+	r, err := expr.CompileRegex(text, "")
+	if err != nil {
 		return false
 	}
-	for i, name := range names {
-		if name != "" {
-			params[name] = m[i+1]
+	m := r.FindSubmatchIndex(path)
+	if m == nil || m[0] != 0 || m[1] != len(path) {
+		return false
+	}
+	k := 0
+	for i, group := range r.Names() {
+		if group != "w_" || k == len(names) {
+			continue
 		}
+		if names[k] != "" && m[2*i] >= 0 {
+			params[names[k]] = path[m[2*i]:m[2*i+1]]
+		}
+		k++
 	}
 	return true
 }

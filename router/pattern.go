@@ -1,6 +1,10 @@
 package router
 
-import "strings"
+import (
+	"strings"
+
+	"sluice/router/expr"
+)
 
 // pattern is a configured path with segments that capture. Stars cut it into
 // blocks: a path matches when it begins with the first block, ends with the last,
@@ -9,6 +13,11 @@ import "strings"
 type pattern struct {
 	blocks []block
 	stars  []string // names of the stars, one less than blocks
+	// regex is set when the literal text has characters that mean something in
+	// regular expressions, which is what APISIX makes of a pattern: "/foo*/*"
+	// matches "/foo/x" there. It is tried when the text as it stands does not match.
+	regex *expr.Regex
+	names []string // for the regex's groups called wildcard, in their order
 }
 
 // block is a run of literal text and parameters.
@@ -20,6 +29,10 @@ type part struct {
 	param bool
 	name  string // of a parameter
 }
+
+// wildcard is the name of the groups of a pattern's regular expression that
+// stand for its stars and parameters.
+const wildcard = "w_"
 
 // extName is the name of a star that has none.
 const extName = ":ext"
@@ -87,7 +100,63 @@ func newPattern(path string) *pattern {
 	flush()
 	p.blocks = append(p.blocks, cur)
 	p.dropDoubles()
+	p.setRegex(segments, path)
 	return p
+}
+
+// setRegex sets regex if the pattern needs it. A text that is no regular
+// expression only matches as it stands.
+func (p *pattern) setRegex(segments []string, path string) {
+	special := false
+	parts := make([]string, len(segments))
+	for i, seg := range segments {
+		switch {
+		case strings.HasPrefix(seg, ":"):
+			parts[i] = "(?<" + wildcard + ">[^/]+)"
+		case strings.HasPrefix(seg, "*"):
+			parts[i] = "(?<" + wildcard + `>[\s\S]*)`
+		default:
+			parts[i] = seg
+			special = special || strings.ContainsAny(seg, `\^$|?*+()[]{}`)
+		}
+	}
+	if !special {
+		return
+	}
+	text := strings.Join(parts, "/")
+	if strings.HasSuffix(path, "/") {
+		text += "/"
+	}
+	p.regex, _ = expr.CompileRegex(text, "jo")
+	for i, b := range p.blocks {
+		for _, part := range b {
+			if part.param {
+				p.names = append(p.names, part.name)
+			}
+		}
+		if i < len(p.stars) {
+			p.names = append(p.names, p.stars[i])
+		}
+	}
+}
+
+// matchRegex is match by the regular expression.
+func (p *pattern) matchRegex(path string, params []Param) ([]Param, bool) {
+	m := p.regex.FindSubmatchIndex(path)
+	if m == nil || m[0] != 0 || m[1] != len(path) {
+		return params, false
+	}
+	k := 0
+	for i, name := range p.regex.Names() {
+		if name != wildcard || k == len(p.names) {
+			continue
+		}
+		if m[2*i] >= 0 { // the text may make it optional
+			params = capture(params, p.names[k], path[m[2*i]:m[2*i+1]])
+		}
+		k++
+	}
+	return params, true
 }
 
 // onlyRest says whether all the pattern asks for is that the path begins with
@@ -105,6 +174,15 @@ func (p *pattern) onlyRest(text string) (name string, ok bool) {
 
 // match says whether the whole of path matches, and appends the captures.
 func (p *pattern) match(path string, params []Param) ([]Param, bool) {
+	params, ok := p.matchText(path, params)
+	if !ok && p.regex != nil {
+		return p.matchRegex(path, params)
+	}
+	return params, ok
+}
+
+// matchText is match with the literal text as it stands.
+func (p *pattern) matchText(path string, params []Param) ([]Param, bool) {
 	before := len(params)
 	first, params, ok := p.blocks[0].match(path, 0, params)
 	if !ok || len(p.stars) == 0 && first != len(path) {

@@ -173,24 +173,10 @@ func search[T any](t *table[T], in *Input, m methods) *entry[T] {
 	chain := t.find(in.Path, room[:0])
 	for i := len(chain) - 1; i >= 0; i-- {
 		for s := chain[i]; s != nil; s = s.up {
-			entries := s.val.entries
-			if len(s.key) < len(in.Path) {
-				entries = entries[s.val.exact:]
-			}
-			if e := first(entries, in, m); e != nil {
+			if e := s.val.find(in, m, len(s.key) < len(in.Path)); e != nil {
+				in.MatchedPath = e.path
 				return e
 			}
-		}
-	}
-	return nil
-}
-
-// first returns the first entry that admits the request.
-func first[T any](entries []*entry[T], in *Input, m methods) *entry[T] {
-	for _, e := range entries {
-		if e.admits(in, m) {
-			in.MatchedPath = e.path
-			return e
 		}
 	}
 	return nil

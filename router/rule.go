@@ -44,7 +44,9 @@ type rule[T any] struct {
 	Route[T]
 	methods methods
 	hosts   []host // lower-cased, each once
-	entries []entry[T]
+	// plainHosts: there are hosts, and all are names without star and port.
+	plainHosts bool
+	entries    []entry[T]
 }
 
 // host is one host of a route.
@@ -89,6 +91,7 @@ func newRule[T any](route *Route[T], mode Mode) (*rule[T], error) {
 			r.hosts = append(r.hosts, h)
 		}
 	}
+	r.plainHosts = len(r.hosts) > 0 && !slices.ContainsFunc(r.hosts, func(h host) bool { return h.wild || h.port })
 	if len(route.Paths) == 0 {
 		return nil, errors.New("no path")
 	}

@@ -9,7 +9,7 @@ import (
 
 // shardSize is the most keys that one go-radix tree holds. A change rebuilds one
 // such tree, so it bounds the cost of a change; above it a shard becomes a fork.
-const shardSize = 128
+const shardSize = 64
 
 // scanSize is the number of keys up to which a scan beats a go-radix tree, and
 // saves its memory.

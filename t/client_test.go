@@ -130,7 +130,7 @@ func (s *scenario) httpClient(r request) (*http.Client, error) {
 // text is the content of a file of the script, variables replaced, or arg
 // itself when it is no file's name.
 func (s *scenario) text(arg string) (string, error) {
-	if len(arg) < 200 && !strings.ContainsAny(arg, "{\n ") {
+	if arg != "" && len(arg) < 200 && !strings.ContainsAny(arg, "{\n ") {
 		b, err := os.ReadFile(filepath.Join(s.dir, arg))
 		if err == nil {
 			return s.expand(string(b)), nil
@@ -139,7 +139,7 @@ func (s *scenario) text(arg string) (string, error) {
 			return "", err
 		}
 	}
-	return arg, nil
+	return s.expand(arg), nil
 }
 
 var variable = regexp.MustCompile(`\$[A-Z][A-Z0-9_]*`)
@@ -151,8 +151,15 @@ func (s *scenario) expand(text string) string {
 		if u := s.upstreams[v[1:]]; u != nil {
 			return u.addr
 		}
+		if u := s.upstreams[strings.TrimSuffix(v[1:], "PORT")]; u != nil {
+			_, port, _ := net.SplitHostPort(u.addr)
+			return port
+		}
 		if port, ok := portNames[v[1:]]; ok {
 			return strconv.Itoa(port)
+		}
+		if v == "$KEY" {
+			return adminKey
 		}
 		if v == "$IP" {
 			return s.ip
@@ -255,6 +262,11 @@ func get(s *scenario, not bool, args []string) error {
 		return err
 	}
 	rest, o := options(args, "method", "host", "header", "body", "from", "tls", "h2", "h2c", "sni", "cert", "to", "port", "times")
+	for _, values := range o {
+		for i := range values {
+			values[i] = s.expand(values[i])
+		}
+	}
 	if len(rest) != 1 || !strings.HasPrefix(rest[0], "/") {
 		return errors.New("usage: get /PATH [OPTIONS]")
 	}
@@ -274,7 +286,7 @@ func get(s *scenario, not bool, args []string) error {
 	if p := first(o["port"]); p != "" {
 		port, _ = strconv.Atoi(p)
 	}
-	r.url = fmt.Sprintf("%s://%s:%d%s", scheme, s.ip, port, rest[0])
+	r.url = fmt.Sprintf("%s://%s:%d%s", scheme, s.ip, port, s.expand(rest[0]))
 	var err error
 	if r.header, err = headers(o["header"]); err != nil {
 		return err

@@ -23,6 +23,8 @@ var subjects = []string{"plugin", "router", "upstream", "admin", "config", "stre
 // limit is how long anything that must happen may take on a slow machine.
 const limit = 30 * time.Second
 
+var prebuilt = flag.String("binary", "", "run the scenarios against this binary instead of one built from here")
+
 var keep = flag.Bool("keep", false, "keep the folders of the scenarios")
 
 // TestMain removes what the tests share.
@@ -73,6 +75,8 @@ func params(files []string, launch func(*scenario) error) testscript.Params {
 			env.Values[scenarioKey{}] = s
 			env.Defer(s.close)
 			env.Setenv("IP", s.ip)
+			env.Setenv("KEY", adminKey)
+			env.Setenv("PREFIX", "/"+s.ip)
 			for name, port := range portNames {
 				env.Setenv(name, strconv.Itoa(port))
 			}
@@ -262,6 +266,9 @@ func binary() (string, error) {
 }
 
 func build() (string, error) {
+	if *prebuilt != "" {
+		return filepath.Abs(*prebuilt)
+	}
 	dir, err := sharedDir()
 	if err != nil {
 		return "", err

@@ -10,11 +10,13 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"sluice/conf"
 	"sluice/gateway"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
+	"sluice/gateway/h2"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
@@ -35,6 +37,7 @@ type parts struct {
 	access        *accesslog.Log
 	gateway       *gateway.Gateway
 	server        *wire.Server
+	two           *h2.Server
 	https         func(net.Listener) error
 
 	// closers undo what was opened, last first.
@@ -83,7 +86,11 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 func (p *parts) openCatalog() error {
 	c, missing, err := plugins.NewCatalog(p.registry, p.cfg.Plugins)
 	if len(missing) > 0 {
-		p.log.Warn("plugins are enabled that this version does not have, skipped", "plugins", missing)
+		level := slog.LevelError // as APISIX: the user asked for something that is not there
+		if p.cfg.DefaultPlugins {
+			level = slog.LevelDebug
+		}
+		p.log.Log(p.ctx, level, "plugins are enabled that this version does not have, skipped", "plugins", missing)
 	}
 	if err != nil {
 		return err
@@ -134,7 +141,8 @@ func (p *parts) openGateway() error {
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
 		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
-		Secrets:   p.center.resolveSecrets,
+		Keyring:   p.center.keyring,
+		Secrets:   p.center.secrets,
 		AccessLog: p.access,
 		TLS: certs.Options{Protocols: strings.Fields(a.SSL.Protocols), Ciphers: a.SSL.Ciphers,
 			Tickets: a.SSL.SessionTickets, FallbackSNI: a.SSL.FallbackSNI, NextProtos: nextProtos(a.EnableHTTP2)},
@@ -151,6 +159,7 @@ func (p *parts) openGateway() error {
 		Discovery:     discovery,
 		Probe:         probe,
 		DisableHealth: a.DisableHealthcheck,
+		Variables:     &plugins.Limits{PostArgs: int64(a.MaxPostArgsReadableSize) << 20, GraphQL: int64(p.cfg.GraphQL.MaxSize)},
 		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),
 	})
 	p.onCloseDo(p.gateway.Close)
@@ -202,5 +211,19 @@ func (p *parts) follow() {
 		<-done
 		return nil
 	})
-	p.onClose(p.server.Shutdown)
+	p.onClose(func(ctx context.Context) error { // both drain at once
+		two := make(chan error)
+		go func() { two <- p.two.Shutdown(ctx) }()
+		return errors.Join(p.server.Shutdown(ctx), <-two)
+	})
+	// No client should see a gateway without routes that has them in a moment:
+	// its connections wait in the backlog. A store that is down ends the wait.
+	first, stop := context.WithTimeout(ctx, firstVersion)
+	defer stop()
+	if p.gateway.WaitStarted(first) != nil {
+		p.log.Warn("no configuration yet, serving without")
+	}
 }
+
+// firstVersion is how long the start waits for a first configuration.
+const firstVersion = 5 * time.Second

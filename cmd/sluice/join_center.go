@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -40,24 +39,28 @@ func (p *parts) openCenter() error {
 			return fmt.Errorf("apisix.data_encryption.keyring: %w", err)
 		}
 	}
+	l := &p.cfg.Apisix.LRU.Secret
+	c.secrets, err = secret.NewResolver(secret.Options{TTL: time.Duration(l.TTL) * time.Second,
+		NegTTL: time.Duration(l.NegTTL) * time.Second, Count: l.Count, NegCount: l.NegCount})
+	if err != nil {
+		return fmt.Errorf("apisix.lru.secret: %w", err)
+	}
 	switch {
 	case p.cfg.Provider != "etcd" && p.cfg.Apisix.EnableAdmin:
 		c.standalone = &admin.Standalone{}
 		c.source, c.store = c.standalone, memory.New("/apisix")
 		return nil
 	case p.cfg.Provider == "yaml" || p.cfg.Provider == "json":
-		return p.openFile()
+		p.openFile()
+		return nil
 	}
 	return p.openEtcd()
 }
 
-func (p *parts) openFile() error {
-	src, err := yaml.Open(yaml.Config{File: p.cfg.ResourceFile(), Log: p.log})
-	if err != nil {
-		return err
-	}
-	p.center.source, p.center.store = src, memory.New("/apisix")
-	return nil
+// openFile follows a file of resources. Nothing can be written there: the
+// Admin API is off.
+func (p *parts) openFile() {
+	p.center.source, p.center.store = yaml.New(p.cfg.ResourceFile()), memory.New("/apisix")
 }
 
 func (p *parts) openEtcd() error {
@@ -103,12 +106,4 @@ func (c *center) reachable() int64 {
 		return 1
 	}
 	return 0
-}
-
-// resolveSecrets puts the values of secrets in the place of references to them.
-func (c *center) resolveSecrets(conf json.RawMessage) (json.RawMessage, error) {
-	if c.secrets == nil {
-		return conf, nil
-	}
-	return c.secrets.Resolve(conf)
 }

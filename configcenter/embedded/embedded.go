@@ -32,7 +32,7 @@ type Config struct {
 	// NoSync does without waiting for the disk: for tests, a crash loses data.
 	NoSync bool
 
-	Log *slog.Logger // gets warnings and errors; slog.Default when nil
+	Log *slog.Logger // gets warnings and errors; nil: nothing is logged
 }
 
 // peerURL lets the system choose the port: there are no peers, but etcd
@@ -133,7 +133,7 @@ func (c *Config) embed() (*embed.Config, error) {
 	}
 	log := c.Log
 	if log == nil {
-		log = slog.Default()
+		log = slog.New(slog.DiscardHandler)
 	}
 	cfg := embed.NewConfig()
 	cfg.Name = "sluice"

@@ -16,7 +16,7 @@ type proxy struct {
 
 	mu     sync.Mutex
 	conf   *tls.Config // nil: plain connections
-	target string // "": connections are closed at once
+	target string      // "": connections are closed at once
 	conns  []net.Conn
 	frozen chan struct{} // closed: bytes stand still
 }

@@ -34,7 +34,17 @@ func (c *Center) Get(ctx context.Context, k resource.Kind, id string) (configcen
 
 // List returns all objects of a kind in key order, as they were at one revision.
 func (c *Center) List(ctx context.Context, k resource.Kind) ([]configcenter.Change, error) {
-	all, _, err := c.read(ctx, c.cfg.Prefix+configcenter.Dir(k))
+	return c.list(ctx, k, configcenter.Dir(k))
+}
+
+// ListBelow returns the objects of a kind that belong to parent (a consumer's
+// credentials, a service's cost decorations), without reading those of others.
+func (c *Center) ListBelow(ctx context.Context, k resource.Kind, parent string) ([]configcenter.Change, error) {
+	return c.list(ctx, k, configcenter.Path(k, parent+"/"+string(k)+"/"))
+}
+
+func (c *Center) list(ctx context.Context, k resource.Kind, below string) ([]configcenter.Change, error) {
+	all, _, err := c.read(ctx, c.cfg.Prefix+below)
 	var out []configcenter.Change
 	for _, o := range all {
 		if o.Kind == k {

@@ -3,7 +3,6 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 )
 
@@ -117,11 +116,7 @@ func (b *builder) build(doc any) (*node, error) {
 		return n, nil
 	}
 	if ref, ok := o.get("$ref").(string); ok {
-		target, err := b.resolve(ref)
-		if err != nil {
-			return nil, err
-		}
-		return b.build(target)
+		return b.follow(ref)
 	}
 	n := &node{minProps: -1, maxProps: -1, minItems: -1, maxItems: -1, minLength: -1, maxLength: -1}
 	b.done[o] = n
@@ -135,7 +130,28 @@ func (b *builder) build(doc any) (*node, error) {
 	return n, nil
 }
 
-// resolve follows a reference inside the text ("#/definitions/x").
+// maxRefs is how many references may follow each other.
+const maxRefs = 100
+
+// follow compiles what a reference refers to.
+func (b *builder) follow(ref string) (*node, error) {
+	for range maxRefs {
+		target, err := b.resolve(ref)
+		if err != nil {
+			return nil, err
+		}
+		o, ok := target.(*object)
+		if !ok {
+			return b.build(target)
+		}
+		if ref, ok = o.get("$ref").(string); !ok {
+			return b.build(target)
+		}
+	}
+	return nil, fmt.Errorf("$ref %q: refers to itself without end", ref)
+}
+
+// resolve finds the place of a reference inside the text ("#/definitions/x").
 func (b *builder) resolve(ref string) (any, error) {
 	at, ok := strings.CutPrefix(ref, "#")
 	if !ok {
@@ -376,45 +392,4 @@ func count(o *object, key string) int {
 		return int(f)
 	}
 	return -1
-}
-
-// portable is the schema as the library can read it: patterns that its engine
-// does not know, and which are judged here anyway, are left out; draft 4's
-// boolean exclusive bounds become draft 7's.
-func portable(doc any) any {
-	switch v := doc.(type) {
-	case []any:
-		out := make([]any, len(v))
-		for i, e := range v {
-			out[i] = portable(e)
-		}
-		return out
-	case *object:
-		out := &object{m: map[string]any{}}
-		for _, k := range v.keys {
-			if !portableMember(v, k) {
-				continue
-			}
-			name := k
-			if _, err := regexp.Compile(k); err != nil {
-				name = regexp.QuoteMeta(k) // a name of patternProperties
-			}
-			out.set(name, portable(v.m[k]))
-		}
-		return out
-	}
-	return doc
-}
-
-func portableMember(o *object, key string) bool {
-	switch v := o.m[key].(type) {
-	case string:
-		if key == "pattern" {
-			_, err := regexp.Compile(v)
-			return err == nil
-		}
-	case bool:
-		return key != "exclusiveMinimum" && key != "exclusiveMaximum"
-	}
-	return true
 }

@@ -37,6 +37,9 @@ func Compile(name, text string) (*Schema, error) {
 	}
 	b := builder{root: doc, done: map[*object]*node{}}
 	root, err := b.build(doc)
+	if err == nil {
+		err = b.checkLoops()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}

@@ -159,7 +159,9 @@ func TestDecodeIsStrict(t *testing.T) {
 }
 
 func TestCompileRefusesBadSchemas(t *testing.T) {
-	for _, text := range []string{`[]`, `{"type":"strin"}`, `{"properties":{"a":3}}`, `{"pattern":"("}`, `{"$ref":"#/none"}`, `{`} {
+	for _, text := range []string{`[]`, `{"type":"strin"}`, `{"properties":{"a":3}}`, `{"pattern":"("}`, `{"$ref":"#/none"}`, `{`,
+		`{"$ref":"#"}`, `{"allOf":[{"$ref":"#"}]}`, `{"definitions":{"a":{"$ref":"#/definitions/b"},"b":{"$ref":"#/definitions/a"}},"$ref":"#/definitions/a"}`,
+		`{"if":{},"then":{"not":{"$ref":"#"}}}`, `{"dependencies":{"a":{"$ref":"#"}}}`} {
 		if _, err := Compile("bad", text); err == nil || !strings.Contains(err.Error(), "schema bad: ") {
 			t.Errorf("Compile(%s) = %v, want an error that names the schema", text, err)
 		}

@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/netip"
@@ -69,6 +70,35 @@ func TestEscape(t *testing.T) {
 	if _, err := time.Parse(plugins.TimeISO8601, v.T); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestDoubtfulMissesNothing(t *testing.T) {
+	for b := range 256 {
+		for at := range 16 {
+			text := []byte("abcdefghijklmnop")
+			text[at] = byte(b)
+			if needsHex[b] && !bytes.Contains(doubtful(text), []byte{byte(b)}) {
+				t.Fatalf("byte %#x at %d was skipped", b, at)
+			}
+		}
+	}
+}
+
+func FuzzLine(f *testing.F) {
+	f.Add("a\nb\"\\")
+	f.Fuzz(func(t *testing.T, value string) {
+		c := request()
+		c.SetVar("v", value)
+		for _, escape := range []string{EscapeDefault, EscapeJSON, EscapeNone} {
+			got := line(t, "$v", escape, c)
+			if strings.ContainsAny(strings.TrimSuffix(got, "\n"), "\r\n") {
+				t.Fatalf("%s: %q breaks the line: %q", escape, value, got)
+			}
+			if escape == EscapeJSON && !json.Valid([]byte(`"`+strings.TrimSuffix(got, "\n")+`"`)) {
+				t.Fatalf("%q is no JSON: %q", value, got)
+			}
+		}
+	})
 }
 
 func TestCompileErrors(t *testing.T) {
@@ -232,4 +262,24 @@ func BenchmarkWrite(b *testing.B) {
 	for b.Loop() {
 		l.Write(c)
 	}
+}
+
+func BenchmarkWriteParallel(b *testing.B) {
+	f, err := Compile(DefaultFormat, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := Open(f, Options{Path: os.DevNull, Buffer: 64 << 10})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		c := request()
+		c.Req.Header.Set("User-Agent", "curl/8.5.0")
+		for pb.Next() {
+			l.Write(c)
+		}
+	})
 }

@@ -7,11 +7,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"sync"
 
 	"sluice/configcenter/resource"
+	"sluice/router/expr"
 )
 
 // entry is one ssl object, compiled.
@@ -33,7 +33,7 @@ type versioned struct {
 type client struct {
 	roots *x509.CertPool
 	depth int // intermediates allowed
-	skip  []*regexp.Regexp
+	skip  []*expr.Regex
 
 	// verdicts remember what verify said of a connection's certificate, by its
 	// pointer, for objects that verify by request. Bounded by maxVerdicts.
@@ -136,7 +136,7 @@ func newClient(def *resource.SSLClient) (*client, error) {
 		c.depth = *def.Depth
 	}
 	for _, text := range def.SkipMTLSURIRegex {
-		re, err := regexp.Compile(text)
+		re, err := expr.CompileRegex(text, "")
 		if err != nil {
 			return nil, fmt.Errorf("skip_mtls_uri_regex %q: %w", text, err)
 		}

@@ -40,10 +40,11 @@ func hostName(host string) string {
 	return normal(host)
 }
 
-// skips reports whether path may be asked for without a certificate.
+// skips reports whether path may be asked for without a certificate. A pattern
+// that cannot be decided in reasonable time does not match: then one is needed.
 func (c *client) skips(path string) bool {
 	for _, re := range c.skip {
-		if re.MatchString(path) {
+		if re.Match(path) {
 			return true
 		}
 	}

@@ -132,7 +132,7 @@ func TestRequestAndAnswer(t *testing.T) {
 	r.Header.Set("X-B", "b")
 	r.Header.Set("TE", "trailers")
 	resp, got := get(t, plainClient(t), r)
-	want := `POST /a%20b?c=d api.test 2 "hello" <nil> cl=5 te=false x=b`
+	want := `POST /a%20b?c=d api.test 2 "hello" <nil> cl=5 te=true x=b`
 	if got != want || resp.StatusCode != 201 || resp.ProtoMajor != 2 {
 		t.Errorf("%d %q, want %q", resp.StatusCode, got, want)
 	}
@@ -640,7 +640,7 @@ func TestClientThatOpensNoWindow(t *testing.T) {
 		x.Resp.Body = io.NopCloser(strings.NewReader(strings.Repeat("x", 1<<20)))
 		_, err := x.Send(&x.Resp, nil)
 		failed <- err
-	}, Options{SendTimeout: 50 * time.Millisecond}, nil)
+	}, Options{SendTimeout: 500 * time.Millisecond}, nil)
 	r := dialRaw(t, addr, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	if err := r.open(1, true, ":method", "GET", ":scheme", "http", ":authority", "a.com", ":path", "/"); err != nil {
 		t.Fatal(err)
@@ -648,8 +648,8 @@ func TestClientThatOpensNoWindow(t *testing.T) {
 	if got := r.outcome(1); got != "200" {
 		t.Error(got)
 	}
-	if we := new(wire.Error); !errors.As(<-failed, &we) || we.Side != wire.Client {
-		t.Errorf("%v", we)
+	if we := new(wire.Error); !errors.As(<-failed, &we) || we.Side != wire.Client || we.Kind != wire.Timeout {
+		t.Errorf("%+v", we)
 	}
 }
 

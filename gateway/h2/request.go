@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"sluice/gateway/wire"
@@ -19,7 +20,7 @@ import (
 // or the engine has them in a better form.
 func dropped(name string) bool {
 	switch name {
-	case "Host", "Te", "Trailer", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding",
+	case "Host", "Trailer", "Connection", "Keep-Alive", "Proxy-Connection", "Transfer-Encoding",
 		"Upgrade", "Http2-Settings", "Expect", ":protocol":
 		return true
 	}
@@ -28,11 +29,11 @@ func dropped(name string) bool {
 
 // fill makes r the request of the exchange. It returns the status to refuse it
 // with, or 0, and why.
-func (s *stream) fill(r *http.Request, p peer) (status int, reason string) {
+func (s *stream) fill(r *http.Request, c *conn) (status int, reason string) {
 	q := &s.x.Req
 	q.Method, q.Target, q.Host = r.Method, r.RequestURI, r.Host
 	q.Major, q.Minor = r.ProtoMajor, 0
-	q.Remote, q.Local, q.TLS = p.remote, p.local, p.tls
+	q.Remote, q.Local, q.TLS = c.remote, c.local, c.tls
 	q.Size = int64(len(q.Method) + len(q.Target) + len(q.Host))
 	for name := range r.Header {
 		if !dropped(name) {
@@ -53,9 +54,17 @@ func (s *stream) fill(r *http.Request, p peer) (status int, reason string) {
 		s.websocket(r)
 		return 0, ""
 	}
+	if r.ProtoMajor == 3 && r.ContentLength < 0 {
+		if err := peekBody(r); err != nil {
+			return http.StatusBadRequest, err.Error()
+		}
+	}
 	q.ContentLength = r.ContentLength
 	if r.ContentLength != 0 {
-		q.Body = &body{src: r.Body, req: r, to: q, wait: s.srv.opts.BodyTimeout, deadline: s.readDeadline}
+		s.body = &body{src: r.Body, req: r, to: q, wait: s.srv.opts.BodyTimeout}
+		control := http.NewResponseController(s.w)
+		s.body.reading.expire = func() { _ = control.SetReadDeadline(past) }
+		q.Body = s.body
 	}
 	return 0, ""
 }
@@ -86,6 +95,9 @@ func checkRequest(r *http.Request) (status int, reason string) {
 	}
 	if hosts := r.Header["Host"]; len(hosts) > 1 || len(hosts) == 1 && !strings.EqualFold(hosts[0], r.Host) {
 		return http.StatusBadRequest, "host differs from :authority"
+	}
+	if te := r.Header["Te"]; len(te) > 1 || len(te) == 1 && te[0] != "trailers" {
+		return http.StatusBadRequest, "te is not trailers"
 	}
 	if lengths := r.Header["Content-Length"]; len(lengths) > 0 {
 		n, err := strconv.ParseInt(lengths[0], 10, 64)
@@ -133,21 +145,23 @@ func token(s string) bool {
 // body is a request body. It is not reused: whoever sends it upstream may still
 // hold it when the exchange has moved on.
 type body struct {
-	src      io.Reader
-	req      *http.Request
-	to       *wire.Request
-	wait     time.Duration
-	armed    time.Time
-	deadline func(time.Time) error
-	ended    bool
+	src     io.Reader
+	req     *http.Request
+	wait    time.Duration
+	reading guard
+
+	mu   sync.Mutex
+	to   *wire.Request // gets the trailers; nil when they were taken or the exchange is over
+	over bool          // the exchange is: the stream is gone
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.armed) > time.Second {
-		b.armed = now
-		_ = b.deadline(now.Add(b.wait)) // not there: the connection's own limits hold
+	if b.mu.Lock(); !b.over {
+		b.reading.start(b.wait)
 	}
+	b.mu.Unlock()
 	n, err := b.src.Read(p)
+	b.reading.stop()
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
@@ -161,13 +175,23 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) trailers() {
-	if b.ended {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.to == nil {
 		return
 	}
-	b.ended = true
 	for name, values := range b.req.Trailer {
 		for _, v := range values {
 			b.to.Trailer.Add(name, v)
 		}
 	}
+	b.to = nil
+}
+
+// detach is the end of the exchange: its request belongs to another one.
+func (b *body) detach() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.to, b.over = nil, true
+	b.reading.stop()
 }

@@ -12,6 +12,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -19,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http2"
 
 	"sluice/gateway/wire"
@@ -49,9 +51,11 @@ type Server struct {
 	base    *http.Server
 	h2      *http2.Server
 	streams sync.Pool // *stream
+	quiet   *slog.Logger
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
+	quics    []*http3.Server
 	stopping bool
 	empty    chan struct{} // closed when stopping and the last connection ended
 }
@@ -68,7 +72,7 @@ func New(h wire.Handler, o Options) *Server {
 		o.OnError = func(net.Addr, *wire.Error) {}
 	}
 	s := &Server{
-		handler: h, opts: o, conns: map[*conn]struct{}{}, empty: make(chan struct{}),
+		handler: h, opts: o, conns: map[*conn]struct{}{}, empty: make(chan struct{}), quiet: slog.New(slog.DiscardHandler),
 		base: &http.Server{MaxHeaderBytes: int(o.HeaderBytes), ErrorLog: log.New(io.Discard, "", 0)},
 		h2: &http2.Server{
 			MaxConcurrentStreams: o.Streams,
@@ -89,7 +93,8 @@ func New(h wire.Handler, o Options) *Server {
 // conn is what the requests of one connection have in common.
 type conn struct {
 	srv           *Server
-	nc            net.Conn
+	addr          net.Addr
+	drop          func() // ends the connection
 	remote, local netip.AddrPort
 	tls           *tls.ConnectionState
 	requests      atomic.Int64
@@ -100,7 +105,8 @@ type conn struct {
 // be read, or TLS after a handshake that chose h2. It closes nc.
 func (s *Server) ServeConn(nc net.Conn) {
 	defer nc.Close()
-	c := &conn{srv: s, nc: nc, remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr())}
+	c := &conn{srv: s, addr: nc.RemoteAddr(), remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
+		drop: func() { _ = nc.Close() }}
 	if t, ok := nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
 		state := t.ConnectionState()
 		c.tls = &state
@@ -151,7 +157,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 			close(s.empty)
 		}
 	}
+	quics := s.quics
 	s.mu.Unlock()
+	for _, q := range quics {
+		if err := q.Shutdown(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
 	if err := s.base.Shutdown(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -162,7 +174,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	for c := range s.conns {
-		_ = c.nc.Close()
+		c.drop()
 	}
 	s.mu.Unlock()
 	<-s.empty
@@ -173,7 +185,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (c *conn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n := c.requests.Add(1)
 	defer c.count(r, n)
-	c.srv.serve(w, r, peer{c.remote, c.local, c.tls, c.nc.RemoteAddr()})
+	c.srv.serve(w, r, c)
 }
 
 // count notes a request that the client cancelled. Doing so all the time costs
@@ -183,7 +195,7 @@ func (c *conn) count(r *http.Request, n int64) {
 		return
 	}
 	if resets := c.resets.Add(1); resets > int64(c.srv.opts.Resets) && resets > n/2 {
-		_ = c.nc.Close()
+		c.drop()
 	}
 }
 

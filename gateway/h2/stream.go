@@ -1,13 +1,10 @@
 package h2
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -15,21 +12,15 @@ import (
 	"sluice/gateway/wire"
 )
 
-// peer is who sent a request, and over what.
-type peer struct {
-	remote, local netip.AddrPort
-	tls           *tls.ConnectionState
-	addr          net.Addr
-}
-
 // stream is one request and its answer. It is reused.
 type stream struct {
 	srv      *Server
 	x        wire.Exchange
 	w        http.ResponseWriter
 	r        *http.Request
+	body     *body    // nil: the request has none
 	names    []string // of the request's fields
-	armed    time.Time
+	writing  guard
 	tunnel   bool // an extended CONNECT
 	answered bool
 	broken   bool // the answer cannot be finished: reset the stream
@@ -38,6 +29,8 @@ type stream struct {
 func newStream(srv *Server) *stream {
 	s := &stream{srv: srv}
 	s.x.Sender = s
+	// Resets the stream: a client that opens no window would hold it for ever.
+	s.writing.expire = func() { _ = http.NewResponseController(s.w).SetWriteDeadline(past) }
 	return s
 }
 
@@ -47,16 +40,16 @@ type none struct{}
 func (none) Read([]byte) (int, error) { return 0, io.EOF }
 
 // serve runs one request. It panics with http.ErrAbortHandler to reset it.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, p peer) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *conn) {
 	st := s.streams.Get().(*stream)
 	st.w, st.r = w, r
 	st.x.Context = r.Context()
 	st.x.Req.Body = none{}
-	status, reason := st.fill(r, p)
+	status, reason := st.fill(r, c)
 	if status != 0 {
-		st.refuse(status, reason, p)
+		st.refuse(status, reason, c)
 	} else {
-		st.run(p)
+		st.run(c)
 	}
 	broken := st.broken || !st.answered
 	st.reset()
@@ -67,17 +60,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, p peer) {
 }
 
 // run calls the handler. Its panic costs this request, nothing else.
-func (s *stream) run(p peer) {
+func (s *stream) run(c *conn) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.broken = true
-			s.srv.opts.OnError(p.addr, &wire.Error{Side: wire.Us, Kind: wire.Aborted, Err: fmt.Errorf("panic: %v", v)})
+			s.srv.opts.OnError(c.addr, &wire.Error{Side: wire.Us, Kind: wire.Aborted, Err: fmt.Errorf("panic: %v", v)})
 		}
 	}()
 	s.srv.handler.Serve(&s.x)
 }
 
-func (s *stream) refuse(status int, reason string, p peer) {
+func (s *stream) refuse(status int, reason string, c *conn) {
 	resp := &wire.Response{Status: status}
 	if s.srv.opts.BadRequest != nil {
 		if made := s.srv.opts.BadRequest(&s.x, status); made != nil {
@@ -85,11 +78,16 @@ func (s *stream) refuse(status int, reason string, p peer) {
 		}
 	}
 	_, _ = s.Send(resp, nil) // the client is at fault already
-	s.srv.opts.OnError(p.addr, &wire.Error{Side: wire.Client, Kind: wire.Malformed, Err: errors.New(reason)})
+	s.srv.opts.OnError(c.addr, &wire.Error{Side: wire.Client, Kind: wire.Malformed, Err: errors.New(reason)})
 }
 
 // reset keeps the memory of the headers and the handler's slot.
 func (s *stream) reset() {
+	s.writing.reset()
+	if s.body != nil {
+		s.body.detach()
+		s.body = nil
+	}
 	q, a := &s.x.Req, &s.x.Resp
 	q.Header.Reset()
 	q.Trailer.Reset()
@@ -99,21 +97,8 @@ func (s *stream) reset() {
 	*a = wire.Response{Header: a.Header, Trailer: a.Trailer}
 	s.x.Context = nil
 	clear(s.names)
-	s.w, s.r, s.names, s.armed = nil, nil, s.names[:0], time.Time{}
+	s.w, s.r, s.names = nil, nil, s.names[:0]
 	s.tunnel, s.answered, s.broken = false, false, false
-}
-
-func (s *stream) readDeadline(t time.Time) error {
-	return http.NewResponseController(s.w).SetReadDeadline(t)
-}
-
-// arm gives the client time to take the next write in. A client that opens no
-// window would otherwise hold the stream for ever.
-func (s *stream) arm() {
-	if now := time.Now(); now.Sub(s.armed) > time.Second {
-		s.armed = now
-		_ = http.NewResponseController(s.w).SetWriteDeadline(now.Add(s.srv.opts.SendTimeout))
-	}
 }
 
 const copySize = 32 << 10
@@ -128,6 +113,11 @@ func (s *stream) Send(resp *wire.Response, filter wire.BodyFilter) (wire.Sent, e
 	s.answered = true
 	out := sending{s: s, resp: resp, filter: filter, left: resp.ContentLength}
 	err := out.run()
+	if s.body != nil {
+		// Nobody needs the rest of the request. Whoever still waits for it on its
+		// way upstream is woken up; closing the answer would wait for him.
+		_ = s.r.Body.Close()
+	}
 	if resp.Body != nil {
 		if e := resp.Body.Close(); err == nil && e != nil {
 			err = e
@@ -146,6 +136,7 @@ type sending struct {
 	filter wire.BodyFilter
 	left   int64 // of the announced length; -1: none announced
 	sent   wire.Sent
+	queued bool // something was written and not flushed
 }
 
 func (o *sending) run() error {
@@ -159,6 +150,10 @@ func (o *sending) run() error {
 	}
 	if err := o.body(); err != nil {
 		return err
+	}
+	if o.queued {
+		// It goes out after the handler's return, when no guard can look any more.
+		_ = http.NewResponseController(o.s.w).SetWriteDeadline(time.Now().Add(o.s.srv.opts.SendTimeout))
 	}
 	h := o.s.w.Header()
 	for name, value := range o.resp.Trailer.All() {
@@ -205,7 +200,6 @@ func (o *sending) head() {
 	if o.left >= 0 && o.resp.Status != 204 && o.resp.Status != 304 {
 		h["Content-Length"] = []string{strconv.FormatInt(o.left, 10)}
 	}
-	o.s.arm()
 	o.s.w.WriteHeader(o.resp.Status)
 }
 
@@ -265,23 +259,32 @@ func (o *sending) piece(p []byte, last bool) error {
 				Err: fmt.Errorf("response body exceeds its Content-Length by %d bytes", -o.left)}
 		}
 	}
-	o.s.arm()
+	o.s.writing.start(o.s.srv.opts.SendTimeout)
 	n, err := o.s.w.Write(p)
+	o.s.writing.stop()
+	o.queued = true
 	o.sent.Body += int64(n)
 	o.sent.Total += int64(n)
-	return clientError(err)
+	return o.clientError(err)
 }
 
 func (o *sending) flush() error {
-	o.s.arm()
-	return clientError(http.NewResponseController(o.s.w).Flush())
+	o.s.writing.start(o.s.srv.opts.SendTimeout)
+	err := http.NewResponseController(o.s.w).Flush()
+	o.s.writing.stop()
+	o.queued = false
+	return o.clientError(err)
 }
 
-func clientError(err error) error {
+func (o *sending) clientError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return &wire.Error{Side: wire.Client, Kind: wire.Closed, Err: fmt.Errorf("sending to the client: %w", err)}
+	kind := wire.Closed
+	if o.s.writing.timedOut() {
+		kind = wire.Timeout
+	}
+	return &wire.Error{Side: wire.Client, Kind: kind, Err: fmt.Errorf("sending to the client: %w", err)}
 }
 
 // Inform relays an interim answer; see wire.Sender. 100 is the engine's own.

@@ -49,6 +49,7 @@ func (b *reqBody) inBuffer() (bool, error) {
 	}
 	b.unchunk(framed)
 	b.chunked, b.left = false, int64(size)
+	b.eof.Store(size == 0)
 	return true, nil
 }
 

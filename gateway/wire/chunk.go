@@ -123,6 +123,10 @@ func (c *chunkReader) size(b byte) error {
 
 // trailer collects the trailer section until its empty line, then parses it.
 func (c *chunkReader) trailer(in []byte, tr *Header) (int, error) {
+	if len(c.trail) == 0 && len(in) >= 2 && in[0] == '\r' && in[1] == '\n' {
+		c.state = chunkDone // none: the usual case
+		return 2, nil
+	}
 	for i, b := range in {
 		c.trail = append(c.trail, b)
 		n := len(c.trail)

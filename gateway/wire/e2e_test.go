@@ -86,10 +86,13 @@ func (p *proxy) note(err error) {
 }
 
 // startProxy runs a proxy before upstream and returns its address.
-func startProxy(t testing.TB, engine, upstream string) (string, *proxy, *Server) {
+func startProxy(t testing.TB, engine, upstream string, with ...func(*proxy, *Server)) (string, *proxy, *Server) {
 	t.Helper()
 	p := &proxy{peer: NewPeer(PeerOptions{Addr: upstream, Idle: 16, IdleTimeout: time.Minute}), errs: make(chan error, 16)}
 	s := &Server{Handler: p, Engine: engine}
+	for _, f := range with {
+		f(p, s)
+	}
 	t.Cleanup(p.peer.Close)
 	return serve(t, s), p, s
 }
@@ -195,4 +198,16 @@ func TestProxyBodies(t *testing.T) {
 			}
 		}
 	})
+}
+
+// dialOnce is the DialContext of a client that has one connection.
+func dialOnce(nc net.Conn) func(context.Context, string, string) (net.Conn, error) {
+	used := false
+	return func(context.Context, string, string) (net.Conn, error) {
+		if used {
+			return nil, net.ErrClosed
+		}
+		used = true
+		return nc, nil
+	}
 }

@@ -16,6 +16,9 @@ type tlsConn interface{ ConnectionState() tls.ConnectionState }
 // finish is the end of a connection's goroutine.
 func (c *conn) finish() {
 	if p := recover(); p != nil {
+		if c.w != nil {
+			c.endLease()
+		}
 		c.lingering, c.w, c.close = false, nil, true // someone may still hold the buffers
 		c.report(&Error{Side: Us, Kind: Aborted, Err: fmt.Errorf("panic while serving: %v", p)})
 	}

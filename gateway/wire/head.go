@@ -79,7 +79,7 @@ func (s *headScan) check(line, total int, lim *headLimits) *violation {
 		return errLineTooLong
 	case s.rows > 0 && line > lim.line, total > lim.total:
 		return errTooLarge
-	case s.rows > lim.fields:
+	case s.rows > lim.fields+1:
 		return errTooMany
 	}
 	return nil

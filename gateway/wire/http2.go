@@ -95,7 +95,9 @@ func (p *http2Peer) do(x *Exchange, out *Outgoing, resp *Response) (Timing, erro
 	}
 	resp.Status, resp.ContentLength = hr.StatusCode, hr.ContentLength
 	copyFields(&resp.Header, hr.Header)
-	resp.Body = &http2Body{r: hr, resp: resp, p: p, ctx: ctx, parent: parent, cancel: cancel, timer: timer, wait: wait}
+	// The transport does not notice the end of ctx while it waits for our body.
+	stop := context.AfterFunc(ctx, func() { hr.Body.Close() })
+	resp.Body = &http2Body{stop: stop, r: hr, resp: resp, p: p, ctx: ctx, parent: parent, cancel: cancel, timer: timer, wait: wait}
 	return tm, nil
 }
 
@@ -213,7 +215,13 @@ func (b *http2Upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *http2Upload) Close() error { return nil }
+// Close makes a pending Read return, where the source can do that.
+func (b *http2Upload) Close() error {
+	if c, ok := b.src.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
 
 func copyFields(h *Header, from http.Header) {
 	for name, values := range from {
@@ -235,6 +243,7 @@ type http2Body struct {
 	cancel      context.CancelCauseFunc
 	timer       *time.Timer
 	wait        time.Duration
+	stop        func() bool
 	err         error
 }
 
@@ -256,8 +265,9 @@ func (b *http2Body) Read(p []byte) (int, error) {
 
 func (b *http2Body) Close() error {
 	b.timer.Stop()
+	b.stop()
+	b.cancel(nil) // first: Close may wait for the upload otherwise
 	err := b.r.Body.Close()
-	b.cancel(nil)
 	if b.err == nil {
 		b.err = errors.New("body was closed")
 	}

@@ -169,8 +169,7 @@ type upConn struct {
 	readBy    int64 // read deadline in force, nano; 0 none
 	writeBy   int64
 
-	trip trip    // the exchange going on
-	body *upBody // its response body; belongs to the exchange
+	trip trip // the exchange going on
 }
 
 // kick makes a pending read look up.

@@ -93,3 +93,12 @@ func (c *conn) look(now int64) {
 		}
 	}
 }
+
+// peerCondition is what the kernel knows of the other end of a connection.
+type peerCondition uint8
+
+const (
+	peerOpen   peerCondition = iota
+	peerClosed               // it sends no more
+	peerReset
+)

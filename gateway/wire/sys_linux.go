@@ -40,15 +40,6 @@ func sysIdle(fd uintptr) bool {
 	}
 }
 
-// peerCondition is what the kernel knows of the other end of a connection.
-type peerCondition uint8
-
-const (
-	peerOpen   peerCondition = iota
-	peerClosed               // it sends no more
-	peerReset
-)
-
 // sysPeer asks for the state of a TCP connection.
 func sysPeer(fd uintptr) peerCondition {
 	const closed, closeWait = 7, 8 // TCP_CLOSE, TCP_CLOSE_WAIT

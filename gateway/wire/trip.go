@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 )
 
@@ -17,6 +16,7 @@ type trip struct {
 	out  *Outgoing
 	resp *Response
 	cc   *connContext // of an HTTP/1 client; nil for others
+	stop func() bool  // ends the watch of another's context
 
 	buf    []byte // request, then response
 	own    bool   // buf is this trip's, not the client connection's
@@ -131,9 +131,8 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	u.served++
 	t.buffers()
 	t.build()
-	stop := u.watch()
+	u.watch()
 	err := u.exchange()
-	stop()
 	t.headAt = nano()
 	tm := Timing{Header: time.Duration(t.headAt - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
 	if err == nil {
@@ -162,17 +161,25 @@ func (t *trip) buffers() {
 }
 
 // watch has the connection kicked when the exchange's context ends.
-func (u *upConn) watch() (stop func()) {
-	if cc := u.trip.cc; cc != nil {
-		cc.up.Store(u)
-		return func() {}
+func (u *upConn) watch() {
+	t := &u.trip
+	if t.cc != nil {
+		t.cc.up.Store(u)
+		return
 	}
-	ctx := u.trip.x.Context
-	if ctx == nil || ctx.Done() == nil {
-		return func() {}
+	if ctx := t.x.Context; ctx != nil && ctx.Done() != nil {
+		t.stop = context.AfterFunc(ctx, u.kick)
 	}
-	cancel := context.AfterFunc(ctx, u.kick)
-	return func() { cancel() }
+}
+
+// unwatch is the end of watch.
+func (t *trip) unwatch() {
+	switch {
+	case t.cc != nil:
+		t.cc.up.Store(nil)
+	case t.stop != nil:
+		t.stop()
+	}
 }
 
 // canceled reports whether the client is gone.
@@ -181,104 +188,6 @@ func (t *trip) canceled() bool {
 		return t.cc.over.Load()
 	}
 	return t.x.Context != nil && t.x.Context.Err() != nil
-}
-
-// build makes the bytes of the request in the buffer.
-func (t *trip) build() {
-	o := t.out
-	b := append(t.buf[:0], o.Method...)
-	b = append(b, ' ')
-	b = appendTarget(b, o.URI)
-	b = append(b, " HTTP/1.1\r\nHost: "...)
-	b = appendClean(b, o.Host)
-	b = append(b, '\r', '\n')
-	length, body := t.length()
-	for i := range o.Header.fieldsOf() {
-		f := &o.Header.fields[i]
-		switch hop(f.Name) {
-		case hopNone, hopTE:
-			if length >= 0 && len(f.Name) == 7 && EqualFold(f.Name, "Trailer") {
-				continue
-			}
-			b = appendField(b, f.Name, f.Value)
-		}
-	}
-	switch {
-	case o.Upgrade != "":
-		b = append(b, "Connection: upgrade\r\nUpgrade: "...)
-		b = appendClean(b, o.Upgrade)
-		b = append(b, '\r', '\n')
-	case length > 0 || length == 0 && bodyExpected(o):
-		b = append(b, "Content-Length: "...)
-		b = strconv.AppendInt(b, length, 10)
-		b = append(b, '\r', '\n')
-	case length < 0:
-		b = append(b, "Transfer-Encoding: chunked\r\n"...)
-	}
-	b = append(b, '\r', '\n')
-	if len(b)+len(body) <= max(cap(t.buf), bufSize) {
-		b = append(b, body...)
-	} else {
-		t.more = body
-	}
-	if cap(b) > cap(t.buf) {
-		t.buf = b[:cap(b)]
-	}
-	t.req = b
-}
-
-// bodyExpected says whether an empty body should be announced.
-func bodyExpected(o *Outgoing) bool {
-	switch o.Method {
-	case "POST", "PUT", "PATCH":
-		return true
-	}
-	return o.Body != nil && o.Header.fieldsOf() != nil && o.Header.Has("Content-Length")
-}
-
-// length finds how the body is sent: its length (-1: chunked), its bytes if
-// they are in memory, or else a stream.
-func (t *trip) length() (int64, []byte) {
-	o := t.out
-	switch b := o.Body.(type) {
-	case nil, noBody:
-		return 0, nil
-	case *bytes.Reader:
-		data := peekReader(b)
-		if len(data) > copySize {
-			t.stream = true
-			return int64(len(data)), nil
-		}
-		return int64(len(data)), data
-	case *reqBody:
-		if b.eof.Load() {
-			return 0, nil
-		}
-		if data, ok := b.whole(); ok && len(data) <= copySize {
-			return int64(len(data)), data
-		}
-	}
-	if o.ContentLength == 0 {
-		return 0, nil
-	}
-	t.stream = true
-	return o.ContentLength, nil
-}
-
-// catch takes the bytes of a bytes.Reader without copying them.
-type catch struct{ b []byte }
-
-func (c *catch) Write(p []byte) (int, error) {
-	c.b = p
-	return len(p), nil
-}
-
-// peekReader returns what r would read next, all of it, and leaves r as it is.
-func peekReader(r *bytes.Reader) []byte {
-	var c catch
-	n, _ := r.WriteTo(&c) // catch does not fail
-	_, _ = r.Seek(-n, io.SeekCurrent)
-	return c.b
 }
 
 // exchange writes the request and reads the response head.
@@ -378,23 +287,34 @@ func (u *upConn) read(p []byte) (int, error) {
 		if n > 0 || err == nil {
 			return n, nil
 		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
+		if from, err = u.late(from, wait, err); err != nil {
 			return 0, err
-		}
-		u.readBy = 0
-		if t.up != nil {
-			if err := t.up.clientError(); err != nil {
-				return 0, err
-			}
-			from = max(from, t.up.progress.Load())
-		}
-		if nano()-from >= wait && (t.up == nil || t.up.over()) {
-			return 0, err
-		}
-		if t.up != nil && !t.up.over() {
-			from = nano()
 		}
 	}
+}
+
+// late decides what a failed read means: its error, or nil when it only looked
+// up too early and should wait on, counting from the time returned. While the
+// request is still being sent, its last progress counts.
+func (u *upConn) late(from, wait int64, err error) (int64, error) {
+	t := &u.trip
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return from, err
+	}
+	u.readBy = 0
+	if t.up != nil {
+		if !t.up.over() {
+			return nano(), nil
+		}
+		if t.up.fault != nil {
+			return from, t.up.fault
+		}
+		from = max(from, t.up.progress.Load())
+	}
+	if nano()-from >= wait {
+		return from, err
+	}
+	return from, nil
 }
 
 var errClientGone = errors.New("client is gone")
@@ -426,9 +346,7 @@ func (u *upConn) send(p []byte, wait int64) (int, error) {
 
 // drop closes the connection of a failed exchange.
 func (u *upConn) drop() {
-	if cc := u.trip.cc; cc != nil {
-		cc.up.Store(nil)
-	}
+	u.trip.unwatch()
 	u.close()
 }
 
@@ -469,34 +387,4 @@ func (u *upConn) explain(err error) *Error {
 	}
 	e.Err = fmt.Errorf("%s %s: %w", doing, u.peer.opts.Addr, err)
 	return e
-}
-
-// appendTarget appends a request target, percent-encoding what would end it.
-func appendTarget(b []byte, s string) []byte {
-	if s == "" {
-		return append(b, '/')
-	}
-	if all(s, inTarget) {
-		return append(b, s...)
-	}
-	const hex = "0123456789ABCDEF"
-	for i := range len(s) {
-		c := s[i]
-		if classes[c]&inTarget != 0 {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return b
-}
-
-// appendClean appends a value without the characters that must not be in one.
-func appendClean(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c >= 0x20 && c != 0x7f {
-			b = append(b, c)
-		}
-	}
-	return b
 }

@@ -41,9 +41,18 @@ func (u *upConn) accept() error {
 	} else {
 		b = new(upBody)
 	}
-	u.body = b
 	b.begin(u)
 	b.pre, b.resp, b.keep = t.buf[t.end:t.n], r, f.persistent(t.minor)
+	if err := b.frame(t); err != nil {
+		b.closed = true
+		return err
+	}
+	return nil
+}
+
+// frame finds out how the body ends, and takes it if it is here already.
+func (b *upBody) frame(t *trip) error {
+	r, f := t.resp, &t.f
 	r.Body, r.ContentLength = b, f.length
 	if t.up == nil {
 		t.consumed()
@@ -83,6 +92,9 @@ func (u *upConn) accept() error {
 
 // begin readies b for a new response.
 func (b *upBody) begin(u *upConn) {
+	if b.u != nil {
+		b.release() // of an answer that was not wanted
+	}
 	b.u, b.pre, b.data, b.resp, b.buf, b.err = u, nil, nil, nil, nil, nil
 	b.left, b.chunks = 0, chunkReader{}
 	b.until, b.chunked, b.tunnel, b.full = false, false, false, false
@@ -164,9 +176,7 @@ func (b *upBody) release() {
 		copyBuffers.Put(b.buf)
 		b.buf = nil
 	}
-	if t.cc != nil {
-		t.cc.up.Store(nil)
-	}
+	t.unwatch()
 	keep := b.done && b.keep && b.err == nil
 	if !keep || t.up != nil && !t.up.complete() {
 		u.close()

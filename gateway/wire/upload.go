@@ -14,9 +14,10 @@ import (
 // lease lends the body of a request to another goroutine until the exchange
 // ends. After that reads fail and touch nothing of the connection.
 type lease struct {
-	mu   sync.Mutex
-	src  io.Reader
+	b    *reqBody
+	mu   sync.Mutex // held while the body is read
 	over bool
+	back sync.Mutex // held while the connection is touched otherwise
 }
 
 var errLeaseOver = errors.New("the exchange has ended")
@@ -27,11 +28,19 @@ func (l *lease) Read(p []byte) (int, error) {
 	if l.over {
 		return 0, errLeaseOver
 	}
-	return l.src.Read(p)
+	return l.b.Read(p)
 }
 
-// Close is for those that need an io.ReadCloser; the lease ends by end.
-func (l *lease) Close() error { return nil }
+// Close makes a pending Read return: the borrower wants no more.
+func (l *lease) Close() error {
+	l.back.Lock()
+	defer l.back.Unlock()
+	if l.b != nil && !l.b.eof.Load() {
+		l.b.c.quitBody.Store(true)
+		l.b.c.kick()
+	}
+	return nil
+}
 
 // lend lends the request's body out, after asking the client for it: the
 // borrower must not write to the client.
@@ -39,7 +48,7 @@ func (c *conn) lend(b *reqBody) (*lease, error) {
 	if err := b.ask(); err != nil {
 		return nil, err
 	}
-	c.lease = &lease{src: b}
+	c.lease = &lease{b: b}
 	return c.lease, nil
 }
 
@@ -65,7 +74,9 @@ func (c *conn) endLease() {
 		c.close = true
 	}
 	l.mu.Lock()
-	l.over = true
+	l.back.Lock()
+	l.over, l.b = true, nil
+	l.back.Unlock()
 	l.mu.Unlock()
 	c.quitBody.Store(false)
 	c.deadline = 0
@@ -118,13 +129,14 @@ func orMinute(d time.Duration) int64 {
 }
 
 func (p *upload) run() {
-	defer close(p.done)
 	buf := copyBuffers.Get().(*[copySize]byte)
 	defer copyBuffers.Put(buf)
 	if err := p.copy(buf[:]); err != nil {
 		p.failed = true
 	}
-	if p.fault != nil {
+	fault := p.fault != nil
+	close(p.done)
+	if fault { // after done: whom the kick wakes looks whether it is over
 		p.u.kick()
 	}
 }
@@ -201,14 +213,6 @@ func (p *upload) over() bool {
 	default:
 		return false
 	}
-}
-
-// clientError is the fault of the source, if it failed.
-func (p *upload) clientError() error {
-	if !p.over() {
-		return nil
-	}
-	return p.fault
 }
 
 // complete reports whether all of the body was sent. An upload that has only

@@ -13,6 +13,7 @@ import (
 	limitcount "sluice/plugins/limit-count"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
+	publicapi "sluice/plugins/public-api"
 	responserewrite "sluice/plugins/response-rewrite"
 	serverlesspostfunction "sluice/plugins/serverless-post-function"
 	serverlessprefunction "sluice/plugins/serverless-pre-function"
@@ -29,6 +30,7 @@ func Registry() plugins.Registry {
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"limit-count":              &limitcount.Plugin,
 		"response-rewrite":         &responserewrite.Plugin,
+		"public-api":               &publicapi.Plugin,
 		"prometheus":               &prometheus.Plugin,
 		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}

@@ -66,7 +66,7 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 		return plugins.Phases{}, err
 	}
 	if c.Vars != nil {
-		if r.when, err = expr.Compile(c.Vars, variable); err != nil {
+		if r.when, err = expr.Compile(c.Vars, plugins.ExprValue); err != nil {
 			return plugins.Phases{}, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
 		}
 	}
@@ -110,17 +110,6 @@ func (f *filter) compile() (replacement, error) {
 	}
 	with, err := re.Template(f.Replace)
 	return replacement{with, f.Scope == "global"}, err
-}
-
-// variable resolves a name for the expression.
-func variable(name string) func(*plugins.Ctx) expr.Value {
-	get := plugins.Variable(name)
-	return func(c *plugins.Ctx) expr.Value {
-		if v, ok := get(c); ok {
-			return expr.Text(v)
-		}
-		return expr.Value{}
-	}
 }
 
 func (r *rewriter) headerFilter(c *plugins.Ctx) error {

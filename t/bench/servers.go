@@ -22,6 +22,7 @@ type server struct {
 	addr string // where it answers HTTP
 	ctl  string // control API, Sluice only
 	cmd  *exec.Cmd
+	log  *bytes.Buffer // what it printed; read it when done
 	done chan struct{}
 }
 
@@ -37,8 +38,8 @@ func (b *bench) start(name, cpus, addr string, env []string, args ...string) (*s
 		args = append([]string{"taskset", "-c", cpus}, args...)
 	}
 	s := &server{name: name, addr: addr, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{})}
-	var log bytes.Buffer
-	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = b.dir, &log, &log
+	s.log = &bytes.Buffer{}
+	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = b.dir, s.log, s.log
 	s.cmd.Env = append(os.Environ(), env...)
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
@@ -61,7 +62,7 @@ func (b *bench) start(name, cpus, addr string, env []string, args ...string) (*s
 		}
 		select {
 		case <-s.done:
-			return nil, fmt.Errorf("%s ended: %s", name, log.String())
+			return nil, fmt.Errorf("%s ended: %s", name, s.log)
 		default:
 		}
 		if time.Now().After(deadline) {
@@ -159,7 +160,7 @@ func (b *bench) startNginx(workers int, cpus string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	conf, err := b.file("nginx.conf", fmt.Sprintf(asUser()+nginxHead+`  access_log %[1]s/nginx.access buffer=16k flush=1s;
+	conf, err := b.file("nginx.conf", fmt.Sprintf(asUser()+nginxHead+`  access_log %[1]s/nginx.access combined buffer=16k flush=1s;
   upstream up { server %[5]s; keepalive 320; keepalive_requests 100000000; keepalive_timeout 60s; }
   server {
     listen %[4]s backlog=8192;
@@ -190,7 +191,7 @@ func (b *bench) startHaproxy(threads int, cpus string) (*server, error) {
 	}
 	conf, err := b.file("haproxy.cfg", fmt.Sprintf(`global
   nbthread %d
-  maxconn 20000
+  maxconn 9000
 defaults
   mode http
   timeout connect 5s
@@ -278,6 +279,11 @@ func (s *server) answers(h http.Header) error {
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			last = err
+			select {
+			case <-s.done:
+				return fmt.Errorf("%s ended: %s", s.name, s.log)
+			default:
+			}
 			continue
 		}
 		resp.Body.Close()

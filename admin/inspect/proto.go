@@ -1,4 +1,4 @@
-package admin
+package inspect
 
 import (
 	"context"
@@ -15,20 +15,9 @@ import (
 // protoTime bounds the compilation of one .proto file.
 const protoTime = 10 * time.Second
 
-func (h *Handler) checkProto(c *candidate) *answer {
-	if bad := c.valid(); bad != nil {
-		return bad
-	}
-	content, _ := c.value["content"].(string)
-	if err := compileProto(c.ctx, content); err != nil {
-		return refusal("invalid content: %s", err)
-	}
-	return nil
-}
-
-// compileProto accepts the source of a .proto file, or base64 of a
+// CheckProto accepts the source of a .proto file, or base64 of a
 // FileDescriptorSet; the error is that of the source.
-func compileProto(ctx context.Context, content string) error {
+func CheckProto(ctx context.Context, content string) error {
 	ctx, cancel := context.WithTimeout(ctx, protoTime)
 	defer cancel()
 	const file = "content.proto"

@@ -1,3 +1,0 @@
-package wire
-
-func (s *sending) splice(*upBody) (bool, error) { return false, nil }

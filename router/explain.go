@@ -1,0 +1,73 @@
+package router
+
+import "iter"
+
+// Candidate is a route whose host and text fit a request, and how it fared.
+type Candidate[T any] struct {
+	To         T
+	ID         string
+	Path, Host string // as configured; Host is "" where the tree did not choose by it
+	// Failed is the first condition that was not met: "method", "address",
+	// "host", "condition" or "path"; "" if the route matches.
+	Failed string
+}
+
+// Candidates yields, in the order of trial, the routes that Match looks at for
+// the request, also those after the one it would stop at. It is for explaining
+// a match, and changes in.Params.
+func (r *Router[T]) Candidates(in *Input) iter.Seq[Candidate[T]] {
+	return func(yield func(Candidate[T]) bool) {
+		name := string(reversed(nil, in.Host))
+		more := true
+		try := func(t *table[T], path, host string) {
+			ascend(t, path, func(s *slot[bucket[T]]) {
+				entries := s.val.entries
+				if len(s.key) < len(path) {
+					entries = entries[s.val.exact:]
+				}
+				for _, e := range entries {
+					in.Params = in.Params[:0]
+					more = more && yield(Candidate[T]{To: e.to, ID: e.rule.ID, Path: e.path, Host: host, Failed: e.failed(in)})
+				}
+			})
+		}
+		ascend(r.hosts, name, func(s *slot[hostTables[T]]) {
+			if s.key == name {
+				try(s.val.exact, in.Path, s.val.name)
+			}
+			try(s.val.wild, in.Path, s.val.wildName)
+		})
+		try(r.any, in.Path, "")
+	}
+}
+
+// ascend visits the keys that are prefixes of text, longest first.
+func ascend[V any](n *node[V], text string, visit func(*slot[V])) {
+	chain := n.find(text, nil)
+	for i := len(chain) - 1; i >= 0; i-- {
+		for s := chain[i]; s != nil; s = s.up {
+			visit(s)
+		}
+	}
+}
+
+// failed names the first condition that the request does not meet.
+func (e *entry[T]) failed(in *Input) string {
+	r := e.rule
+	switch {
+	case r.methods != 0 && r.methods&methodOf(in.Method) == 0:
+		return "method"
+	case len(r.Addrs) > 0 && !contains(r.Addrs, in.Addr):
+		return "address"
+	case e.hosted && r.host(in) == nil:
+		return "host"
+	case r.When != nil && !r.When(in):
+		return "condition"
+	}
+	if e.pattern != nil {
+		if _, ok := e.pattern.match(in.Path, in.Params); !ok {
+			return "path"
+		}
+	}
+	return ""
+}
