@@ -23,6 +23,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/syntax"
 	"sluice/plugins"
 )
 
@@ -204,7 +205,7 @@ func (h *Host) proto(src, name string) (*lua.FunctionProto, error) {
 		p.refs++
 		return p.proto, nil
 	}
-	p, err := compile(src, name)
+	p, err := syntax.Compile(src, name)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"sluice/gateway/lua/syntax"
 )
 
 //go:embed modules/*.lua
@@ -104,7 +106,7 @@ func (s *state) run(l *lua.LState, file string) lua.LValue {
 	}
 	p, ok := s.h.modules.Load(file)
 	if !ok {
-		proto, err := compile(string(src), file)
+		proto, err := syntax.Compile(string(src), file)
 		if err != nil {
 			l.RaiseError("%s", err.Error())
 		}
@@ -283,7 +285,7 @@ func normalPath(p string) string {
 				i += 2
 			}
 		}
-		plainChar := isWord(rune(c)) || slices.Contains([]byte(legal), c)
+		plainChar := unreserved(c) || c == '_' || slices.Contains([]byte(legal), c)
 		if plainChar && (!escaped || c != '/') {
 			b = append(b, c)
 		} else {

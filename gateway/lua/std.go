@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"sluice/gateway/lua/syntax"
 )
 
 // standard opens those parts of Lua's own library that are safe to share a
@@ -70,7 +72,7 @@ return function(co, ...) return pass(resume(co, ...)) end,
 		return function(...) return strict(resume(co, ...)) end
 	end`
 	l := s.l
-	proto, err := compile(src, "coroutine")
+	proto, err := syntax.Compile(src, "coroutine")
 	if err != nil {
 		panic(err)
 	}
@@ -160,7 +162,7 @@ func (s *state) print(l *lua.LState) int {
 func (s *state) load(l *lua.LState) int {
 	src := s.chunkText(l)
 	name := l.OptString(2, src)
-	p, err := compile(src, strings.TrimPrefix(name, "="))
+	p, err := syntax.Compile(src, strings.TrimPrefix(name, "="))
 	if err != nil {
 		l.Push(lua.LNil)
 		l.Push(lua.LString(err.Error()))

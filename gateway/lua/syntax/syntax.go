@@ -1,4 +1,8 @@
-package lua
+// Package syntax compiles chunks of Lua and words their faults as LuaJIT does,
+// so that the Admin API and the interpreter say the same.
+//
+// It runs nothing and does not know what a chunk is for.
+package syntax
 
 import (
 	"errors"
@@ -6,33 +10,38 @@ import (
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
+	"github.com/yuin/gopher-lua/ast"
 	"github.com/yuin/gopher-lua/parse"
 )
 
-// compile compiles a chunk. name is its name as given to loadstring: the source
-// itself when it has none. Faults are worded as LuaJIT words them.
-func compile(src, name string) (*lua.FunctionProto, error) {
+// Compile compiles a chunk. name is its name as given to loadstring: the source
+// itself when it has none. Errors and stack traces call it by its first line.
+func Compile(src, name string) (*lua.FunctionProto, error) {
+	_, p, err := both(src, name)
+	return p, err
+}
+
+// Parse returns the statements of a chunk that compiles.
+func Parse(src, name string) ([]ast.Stmt, error) {
+	chunk, _, err := both(src, name)
+	return chunk, err
+}
+
+func both(src, name string) ([]ast.Stmt, *lua.FunctionProto, error) {
 	at := "[string \"" + shortName(name) + "\"]"
 	chunk, err := parse.Parse(strings.NewReader(src), at)
 	if err != nil {
-		return nil, syntaxError(err, src, at)
+		return nil, nil, fault(err, src, at)
 	}
 	p, err := lua.Compile(chunk, at)
 	if err != nil {
 		var ce *lua.CompileError
 		if errors.As(err, &ce) {
-			return nil, fmt.Errorf("%s:%d: %s", at, ce.Line, ce.Message)
+			return nil, nil, fmt.Errorf("%s:%d: %s", at, ce.Line, ce.Message)
 		}
-		return nil, fmt.Errorf("%s:1: %w", at, err)
+		return nil, nil, fmt.Errorf("%s:1: %w", at, err)
 	}
-	return p, nil
-}
-
-// Check compiles a chunk and throws the result away. The error names the chunk
-// by its source.
-func Check(src string) error {
-	_, err := compile(src, src)
-	return err
+	return chunk, p, nil
 }
 
 // shortName is the first line of a chunk's name, cut to what fits into 60 bytes
@@ -52,7 +61,7 @@ func shortName(s string) string {
 // openers begin a block that an end must close.
 var openers = map[string]bool{"function": true, "do": true, "then": true, "repeat": true}
 
-func syntaxError(err error, src, at string) error {
+func fault(err error, src, at string) error {
 	var e *parse.Error
 	if !errors.As(err, &e) {
 		return fmt.Errorf("%s:1: %w", at, err)
@@ -64,7 +73,7 @@ func syntaxError(err error, src, at string) error {
 	}
 	what := "unexpected symbol"
 	switch {
-	case e.Message != "" && e.Message != "syntax error" && !atEnd:
+	case e.Message != "" && e.Message != "syntax error" && e.Message != "parse error" && !atEnd:
 		what = e.Message
 	case atEnd && hasOpenBlock(src):
 		what = "'end' expected"
