@@ -215,6 +215,9 @@ func (k *compiler) replace(id string, was, now *compiled) {
 // retireRoute gives back what a replaced or failed route held.
 func (k *compiler) retireRoute(r *route) {
 	k.instances.release(r.uses)
+	if r.filter != nil {
+		r.filter.Close()
+	}
 	if r.inline != nil {
 		k.upstreams.retire(r.inline)
 	}
@@ -277,7 +280,7 @@ func (b *routeBuilder) build() error {
 			b.r.fail = &plugins.Reply{Status: 404}
 		}
 	}
-	if err := b.plugins(); err != nil {
+	if err := b.steps(); err != nil {
 		return err
 	}
 	if err := b.upstream(); err != nil {

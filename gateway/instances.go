@@ -130,6 +130,12 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 			abandon()
 		}
 	}
+	if m.PreFunction != "" && !check {
+		if err := is.precede(in, m.PreFunction, conf); err != nil {
+			closeInstance(in)
+			return nil, err
+		}
+	}
 	return in, nil
 }
 

@@ -45,9 +45,11 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 	rep, err := w.answer()
 	switch {
 	case err != nil:
-		rep = w.fault(err)
-		fallthrough
+		w.reply(w.fault(err))
 	case rep != nil:
+		if w.ReplySource != "nginx" {
+			rep = w.Exits(rep)
+		}
 		w.reply(rep)
 	}
 	w.respond()

@@ -7,6 +7,7 @@ import (
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway/certs"
+	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -43,7 +44,8 @@ type route struct {
 	merged  sync.Map // *plugins.Extra → *plugins.Chain
 	nMerged atomic.Int32
 
-	uses []*instanceRef // given back when the route retires
+	uses   []*instanceRef // given back when the route retires
+	filter *lua.Condition // filter_func; nil: none. Closed when the route retires
 }
 
 // maxMerged bounds the consumer chains kept for one route: a million consumers

@@ -14,7 +14,11 @@ func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 	switch o := obj.(type) {
 	case *resource.Route:
 		b := &routeBuilder{compiler: g.comp, c: &compiled{}, r: &route{def: o}}
-		return b.entry(nil)
+		err := b.entry(nil)
+		if b.r.filter != nil {
+			b.r.filter.Close()
+		}
+		return err
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ type Ctx struct {
 	skipped    []string  // plugins that Skip named
 
 	originals []Param
+	exits     []func(*Ctx, *Reply) *Reply
 
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything
@@ -134,11 +135,12 @@ type Finder interface {
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
 	h, tries, params, originals, skipped := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0], c.skipped[:0]
+	clear(c.exits)
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
-		finder: f, baseLog: log, vars: c.vars, values: c.values,
+		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
 		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
 }
 
@@ -188,6 +190,18 @@ func (c *Ctx) Log() *slog.Logger {
 		}
 	}
 	return c.log
+}
+
+// OnExit lets f change the reply of whoever ends this request after now, be it a
+// plugin or the gateway; answers of the upstream do not come by.
+func (c *Ctx) OnExit(f func(*Ctx, *Reply) *Reply) { c.exits = append(c.exits, f) }
+
+// Exits is rep as those called by OnExit want it.
+func (c *Ctx) Exits(rep *Reply) *Reply {
+	for _, f := range c.exits {
+		rep = f(c, rep)
+	}
+	return rep
 }
 
 // SetVar gives a variable a value for the rest of this request; it wins over

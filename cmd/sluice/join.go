@@ -134,6 +134,7 @@ func (p *parts) openGateway() error {
 	}
 	p.gateway = gateway.New(gateway.Options{
 		Catalog:       p.catalog,
+		Lua:           p.lua(),
 		Shared:        p.shared,
 		FollowPlugins: p.cfg.Provider != "etcd" || p.cfg.Deployment.Role == "data_plane",
 		StrictPlugins: p.cfg.Provider != "etcd",
