@@ -215,7 +215,7 @@ func (w *walk) settle() {
 		return
 	}
 	t := &w.Tries[len(w.Tries)-1]
-	t.Total = w.g.o.Now().Sub(w.Start)
+	t.Total = w.End.Sub(w.Start)
 	w.open.Done(balancer.Outcome{Final: true, Status: t.Status, Latency: t.Header})
 	w.open = nil
 }

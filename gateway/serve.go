@@ -280,6 +280,7 @@ func (w *walk) end() {
 	if p := recover(); p != nil {
 		w.panicked(p)
 	}
+	w.End = w.g.o.Now()
 	w.settle()
 	w.BytesSent, w.BodySent = w.sent.Total, w.sent.Body
 	w.runLog()
