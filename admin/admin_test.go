@@ -642,6 +642,19 @@ func TestTrialBuild(t *testing.T) {
 	if tried == nil || tried.ID != "bad" {
 		t.Errorf("tried: %+v", tried)
 	}
+	var key string
+	s = start(t, func(o *Options) {
+		o.Try = func(_ resource.Kind, _ string, obj any) error { key = obj.(*resource.SSL).Key; return nil }
+	})
+	s.must(201, "PUT", "/ssls/1", sslBody("server"))
+	key = ""
+	if s.must(200, "PATCH", "/ssls/1", `{"status":0}`); key != testKey {
+		t.Errorf("PATCH tried the key %.20q", key)
+	}
+	key = ""
+	if s.must(201, "PUT", "/ssls/2", `{"cert":"$secret://vault/1/c","key":"$env://K","sni":"a.com"}`); key != "" {
+		t.Errorf("a reference was tried: %q", key)
+	}
 }
 
 func TestPluginsAndSchemas(t *testing.T) {

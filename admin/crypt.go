@@ -11,36 +11,52 @@ func (h *Handler) seal(k *kind, id string, value object) {
 	if h.Keyring == nil {
 		return
 	}
-	switch k.kind {
-	case resource.SSLs:
-		h.sealKey(value, "key")
-		keys, _ := value["keys"].([]any)
-		for i, v := range keys {
-			if text, ok := v.(string); ok {
-				keys[i] = h.Keyring.EncryptKey(text)
-			}
-		}
-	case resource.Upstreams:
-		h.sealClientKey(value)
-	case resource.Routes, resource.Services, resource.StreamRoutes:
-		up, _ := value["upstream"].(object)
-		h.sealClientKey(up)
-	}
+	eachKey(k, value, h.Keyring.EncryptKey)
 	if h.EncryptFields && k.sealed {
 		h.eachConf(k, id, value, h.Keyring.EncryptFields)
 	}
 }
 
-func (h *Handler) sealClientKey(up object) {
-	if tls, ok := up["tls"].(object); ok {
-		h.sealKey(tls, "client_key")
+// openKeys decrypts the private keys of a value; what no key opens stays.
+func (h *Handler) openKeys(k *kind, value object) {
+	if h.Keyring == nil {
+		return
 	}
+	eachKey(k, value, func(text string) string {
+		plain, err := h.Keyring.DecryptKey(text)
+		if err != nil {
+			return text
+		}
+		return plain
+	})
 }
 
-func (h *Handler) sealKey(in object, name string) {
-	if text, ok := in[name].(string); ok {
-		in[name] = h.Keyring.EncryptKey(text)
+// eachKey passes every private key of a value through f.
+func eachKey(k *kind, value object, f func(string) string) {
+	change := func(in object, name string) {
+		if text, ok := in[name].(string); ok {
+			in[name] = f(text)
+		}
 	}
+	up := value
+	switch k.kind {
+	case resource.SSLs:
+		change(value, "key")
+		keys, _ := value["keys"].([]any)
+		for i, v := range keys {
+			if text, ok := v.(string); ok {
+				keys[i] = f(text)
+			}
+		}
+		return
+	case resource.Upstreams:
+	case resource.Routes, resource.Services, resource.StreamRoutes:
+		up, _ = value["upstream"].(object)
+	default:
+		return
+	}
+	tls, _ := up["tls"].(object)
+	change(tls, "client_key")
 }
 
 // unseal decrypts the encrypt_fields of a value's plugins; what no key opens

@@ -172,16 +172,31 @@ func (h *Handler) accept(c *candidate) *answer {
 	return nil
 }
 
-// try builds the candidate from its text, as the gateway will.
+// try builds the candidate from its text, as the gateway will: with its
+// defaults and its keys in clear. A certificate that is a reference to a
+// secret cannot be tried: here is nobody to resolve it.
 func (h *Handler) try(c *candidate) error {
+	if c.kind.kind == resource.SSLs && inspect.HasSecretRef(c.value) {
+		return nil
+	}
 	raw, err := encode(c.value)
 	if err != nil {
 		return err
 	}
+	doc, err := decodeStored(raw)
+	if err != nil {
+		return err
+	}
+	h.openKeys(c.kind, doc)
 	if s := configcenter.SchemaOf(c.kind.kind, c.id); s != nil {
-		if raw, err = s.Check(raw); err != nil {
+		filled, err := s.Apply(doc)
+		if err != nil {
 			return err
 		}
+		doc, _ = filled.(object)
+	}
+	if raw, err = schema.Encode(doc); err != nil {
+		return err
 	}
 	obj, err := resource.Decode(c.kind.kind, c.id, raw)
 	if err != nil {

@@ -45,9 +45,11 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 	rep, err := w.answer()
 	switch {
 	case err != nil:
-		rep = w.fault(err)
-		fallthrough
+		w.reply(w.fault(err))
 	case rep != nil:
+		if w.ReplySource != "nginx" {
+			rep = w.Exits(rep)
+		}
 		w.reply(rep)
 	}
 	w.respond()
@@ -59,6 +61,9 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	if w == nil {
 		w = &walk{g: g}
 		w.filter = w.filterBody
+		if l := g.o.Variables; l != nil {
+			w.SetLimits(l)
+		}
 		x.Slot = w
 	}
 	t := g.live.Load()
@@ -102,7 +107,7 @@ func (w *walk) admit() *plugins.Reply {
 			return w.refuse(status)
 		}
 	}
-	if max := w.g.o.MaxBody; max > 0 && r.ContentLength > max {
+	if max := w.g.o.MaxBody; max > 0 && !r.LimitBody(max) {
 		return w.refuse(413)
 	}
 	return nil
@@ -240,13 +245,20 @@ func (w *walk) respond() {
 }
 
 func (w *walk) headerFilters() error {
-	w.InGlobalRules(w.chain)
-	err := w.table.global.HeaderFilter(&w.Ctx)
-	w.InGlobalRules(nil)
-	if err != nil {
-		return err
+	for _, filter := range [...]func(*plugins.Chain, *plugins.Ctx) error{
+		(*plugins.Chain).HeaderFilter, (*plugins.Chain).DelayedHeader,
+	} {
+		w.InGlobalRules(w.chain)
+		err := filter(w.table.global, &w.Ctx)
+		w.InGlobalRules(nil)
+		if err != nil {
+			return err
+		}
+		if err := filter(w.chain, &w.Ctx); err != nil {
+			return err
+		}
 	}
-	return w.chain.HeaderFilter(&w.Ctx)
+	return nil
 }
 
 // filterBody passes a piece of the body through the global rules' filters, the

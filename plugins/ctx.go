@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/configcenter/resource"
@@ -65,8 +66,10 @@ type Ctx struct {
 
 	routeChain *Chain    // the route's chain while the global rules run, else nil
 	running    *Instance // whose code is on the stack
+	skipped    []string  // plugins that Skip named
 
 	originals []Param
+	exits     []func(*Ctx, *Reply) *Reply
 
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything
@@ -131,13 +134,14 @@ type Finder interface {
 
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
-	h, tries, params, originals := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0]
+	h, tries, params, originals, skipped := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0], c.skipped[:0]
+	clear(c.exits)
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
-	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
-		finder: f, baseLog: log, vars: c.vars, values: c.values,
-		limits: c.limits, memo: c.memo.next(), scratch: c.scratch[:0]}
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
+		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
+		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
 }
 
 // InGlobalRules tells the Ctx that the global rules' chain runs now, and which
@@ -146,8 +150,13 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
 
 func (c *Ctx) skips(in *Instance) bool {
-	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name]
+	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name] ||
+		len(c.skipped) != 0 && slices.Contains(c.skipped, in.Spec.Name)
 }
+
+// Skip leaves the plugin called name out for the rest of the request, wherever
+// it is configured: another one has done its work (workflow).
+func (c *Ctx) Skip(name string) { c.skipped = append(c.skipped, name) }
 
 // Running is the name of the plugin whose code is on the stack, or "".
 func (c *Ctx) Running() string {
@@ -181,6 +190,18 @@ func (c *Ctx) Log() *slog.Logger {
 		}
 	}
 	return c.log
+}
+
+// OnExit lets f change the reply of whoever ends this request after now, be it a
+// plugin or the gateway; answers of the upstream do not come by.
+func (c *Ctx) OnExit(f func(*Ctx, *Reply) *Reply) { c.exits = append(c.exits, f) }
+
+// Exits is rep as those called by OnExit want it.
+func (c *Ctx) Exits(rep *Reply) *Reply {
+	for _, f := range c.exits {
+		rep = f(c, rep)
+	}
+	return rep
 }
 
 // SetVar gives a variable a value for the rest of this request; it wins over

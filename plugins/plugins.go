@@ -69,10 +69,11 @@ type Phases struct {
 	Access      func(*Ctx) (*Reply, error)
 	BeforeProxy func(*Ctx) (*Reply, error) // upstream chosen, nothing sent yet; again before each retry
 
-	HeaderFilter func(*Ctx) error // response header is in c.Resp
-	BodyFilter   BodyFunc
-	DelayedBody  BodyFunc // after every BodyFilter
-	Log          func(*Ctx)
+	HeaderFilter  func(*Ctx) error // response header is in c.Resp
+	DelayedHeader func(*Ctx) error // after every HeaderFilter
+	BodyFilter    BodyFunc
+	DelayedBody   BodyFunc // after every BodyFilter
+	Log           func(*Ctx)
 
 	Preread func(*Ctx) (*Reply, error) // stream plugins only
 	Close   func()                     // the version holding this instance has drained

@@ -20,3 +20,14 @@ func (c *Ctx) Keep(b []byte) string {
 	}
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
+
+// maxScratch is how much memory a connection keeps for Scratch, in bytes.
+const maxScratch = 16 << 10
+
+// emptyScratch is the memory for the next request.
+func (c *Ctx) emptyScratch() []byte {
+	if cap(c.scratch) > maxScratch {
+		return nil
+	}
+	return c.scratch[:0]
+}

@@ -23,11 +23,11 @@ func TestScratch(t *testing.T) {
 		if strings.Trim(big, "x") != "" || len(big) != 5000 || c.Keep(c.Scratch()) != "" {
 			t.Fatal("long or empty text is wrong")
 		}
-		c.Reset(nil, nil, nil, nil)
+		c.Reset(t.Context(), nil, nil, nil)
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		c.Keep(strconv.AppendInt(c.Scratch(), 1234567, 10))
-		c.Reset(nil, nil, nil, nil)
+		c.Reset(t.Context(), nil, nil, nil)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -82,7 +82,7 @@ var builtins = map[string]source{
 	"upstream_addr":        {app: upstreamAddr},
 	"upstream_status":      {app: upstreamStatus},
 	"upstream_scheme":      {get: upstreamScheme},
-	"upstream_host":        {get: upstreamHost},
+	"upstream_host":        {app: upstreamHost},
 	"upstream_uri":         {get: func(c *Ctx) (string, bool) { return c.UpstreamURI, true }},
 	"upstream_upgrade":     {get: func(c *Ctx) (string, bool) { return c.Req.Upgrade, true }},
 	"upstream_connection":  {get: upstreamConnection},

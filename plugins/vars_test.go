@@ -178,6 +178,27 @@ func TestUpstreamVariables(t *testing.T) {
 		"upstream_cookie_sid", "q", "status", "200", "bytes_sent", "300", "body_bytes_sent", "12")
 }
 
+type stub resource.Upstream
+
+func (u *stub) Def() *resource.Upstream { return (*resource.Upstream)(u) }
+
+func TestUpstreamHost(t *testing.T) {
+	c := request("GET", "/", "")
+	check(t, c, "upstream_host", "Api.Example.com:9080")
+	c.SetUpstream(&stub{PassHost: "pass"})
+	check(t, c, "upstream_host", "Api.Example.com:9080")
+	c.SetUpstream(&stub{PassHost: "rewrite", UpstreamHost: "r.com"})
+	check(t, c, "upstream_host", "r.com")
+	c.SetUpstream(&stub{PassHost: "node"})
+	check(t, c, "upstream_host", "Api.Example.com:9080")
+	c.Tries = append(c.Tries, Try{Addr: "1.2.3.4:80", Host: "n.com"})
+	check(t, c, "upstream_host", "n.com")
+	c.UpstreamScheme = "https"
+	check(t, c, "upstream_host", "n.com:80")
+	c.UpstreamHost = "set.com"
+	check(t, c, "upstream_host", "set.com")
+}
+
 func TestResourceVariables(t *testing.T) {
 	c := request("GET", "/", "")
 	c.Route = &resource.Route{Meta: resource.Meta{ID: "1", Name: "r"}}

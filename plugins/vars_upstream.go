@@ -57,17 +57,28 @@ func upstreamScheme(c *Ctx) (string, bool) {
 	return c.UpstreamScheme, true
 }
 
-// upstreamHost is the Host that the upstream sees or will see.
-func upstreamHost(c *Ctx) (string, bool) {
-	if c.UpstreamHost != "" {
-		return c.UpstreamHost, true
-	}
-	if c.upstream != nil && len(c.Tries) > 0 {
-		if def := c.upstream.Def(); def != nil && def.PassHost == "node" {
-			return c.Tries[len(c.Tries)-1].Host, true
+// upstreamHost is the Host that the upstream sees or will see: the client's, or
+// what pass_host makes of it.
+func upstreamHost(c *Ctx, b []byte) ([]byte, bool) {
+	switch {
+	case c.UpstreamHost != "":
+		return append(b, c.UpstreamHost...), true
+	case c.upstream == nil || c.upstream.Def() == nil:
+	case c.upstream.Def().PassHost == "rewrite":
+		return append(b, c.upstream.Def().UpstreamHost...), true
+	case c.upstream.Def().PassHost == "node" && len(c.Tries) > 0:
+		b = append(b, c.Tries[len(c.Tries)-1].Host...)
+		own := "80"
+		if c.UpstreamScheme == "https" || c.UpstreamScheme == "grpcs" {
+			own = "443"
 		}
+		if _, port, _ := lastTry(c); port != "" && port != own {
+			b = append(b, ':')
+			b = append(b, port...)
+		}
+		return b, true
 	}
-	return c.Req.Host, c.Req.Host != ""
+	return append(b, c.Req.Host...), c.Req.Host != ""
 }
 
 func upstreamConnection(c *Ctx) (string, bool) {

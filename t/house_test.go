@@ -34,7 +34,7 @@ var layers = []struct {
 	{"conf", 0}, {"configcenter/resource", 0}, {"configcenter/resource/**", 0}, {"configcenter/schema", 0},
 	{"gateway/wire", 0}, {"router/expr", 0},
 	{"router", 1}, {"balancer", 1}, {"balancer/probe", 2}, {"configcenter", 1}, {"plugins", 1},
-	{"plugins/internal/*", 2}, {"gateway/stream", 3}, {"gateway/*", 2},
+	{"plugins/internal/*", 2}, {"gateway/stream", 3}, {"gateway/lua/syntax", 1}, {"gateway/*", 2},
 	{"plugins/all", 4}, {"plugins/*", 3}, {"admin", 3}, {"admin/*", 2}, {"configcenter/*", 3}, {"balancer/discovery/*", 3},
 	{"gateway", 4},
 	{"cmd/*", 5}, {"t", 6}, {"t/*", 6},
@@ -53,9 +53,8 @@ const (
 // exceptions from the budgets: what, and why. The list may only shrink: one
 // that is no longer needed fails the test.
 var exceptions = map[string]string{
-	"gateway/wire":         "one protocol, both sides of it: server, upstream side and bodies share the connection's unexported state, and no package between them would have a contract of its own",
-	"gateway/wire/trip.go": "one round trip from check-out to the last byte, in the order in which it happens",
-	"admin":                "the Admin API and the control API share envelope, errors and kinds",
+	"gateway/wire": "one protocol, both sides of it: server, upstream side and bodies share the connection's unexported state, and no package between them would have a contract of its own",
+	"admin":        "the Admin API and the control API share envelope, errors and kinds",
 }
 
 type pkg struct {

@@ -204,10 +204,10 @@ func (u *upstream) accept(f func(net.Conn)) {
 func (u *upstream) echo(w http.ResponseWriter, r *http.Request) {
 	dump, _ := httputil.DumpRequest(r, false)
 	text, err := io.ReadAll(r.Body)
-	u.note(string(dump) + string(text))
 	if err != nil {
-		return
+		return // half a request is none
 	}
+	u.note(string(dump) + string(text))
 	fields := map[string]string{}
 	for name, v := range r.Header {
 		fields[strings.ToLower(name)] = strings.Join(v, ", ")

@@ -16,6 +16,7 @@ import (
 	"sluice/gateway"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
+	"sluice/gateway/h2"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
@@ -36,6 +37,7 @@ type parts struct {
 	access        *accesslog.Log
 	gateway       *gateway.Gateway
 	server        *wire.Server
+	two           *h2.Server
 	https         func(net.Listener) error
 
 	// closers undo what was opened, last first.
@@ -76,19 +78,9 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		handlers:   handlers,
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
-		ready:      p.configured,
 		drain:      p.close,
 		reopen:     p.access.Reopen,
 	}, nil
-}
-
-// configured waits for the first configuration; one that is sent by PUT configs is
-// not waited for.
-func (p *parts) configured(ctx context.Context) error {
-	if p.center.standalone != nil {
-		return nil
-	}
-	return p.gateway.WaitRev(ctx, 1)
 }
 
 func (p *parts) openCatalog() error {
@@ -141,10 +133,13 @@ func (p *parts) openGateway() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Catalog: p.catalog,
-		Shared:  p.shared,
-		Log:     p.log,
-		Mode:    router.Mode(a.Router.HTTP),
+		Catalog:       p.catalog,
+		Lua:           p.lua(),
+		Shared:        p.shared,
+		FollowPlugins: p.cfg.Provider != "etcd" || p.cfg.Deployment.Role == "data_plane",
+		StrictPlugins: p.cfg.Provider != "etcd",
+		Log:           p.log,
+		Mode:          router.Mode(a.Router.HTTP),
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
 		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
@@ -166,6 +161,7 @@ func (p *parts) openGateway() error {
 		Discovery:     discovery,
 		Probe:         probe,
 		DisableHealth: a.DisableHealthcheck,
+		Variables:     &plugins.Limits{PostArgs: int64(a.MaxPostArgsReadableSize) << 20, GraphQL: int64(p.cfg.GraphQL.MaxSize)},
 		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),
 	})
 	p.onCloseDo(p.gateway.Close)
@@ -217,7 +213,11 @@ func (p *parts) follow() {
 		<-done
 		return nil
 	})
-	p.onClose(p.server.Shutdown)
+	p.onClose(func(ctx context.Context) error { // both drain at once
+		two := make(chan error)
+		go func() { two <- p.two.Shutdown(ctx) }()
+		return errors.Join(p.server.Shutdown(ctx), <-two)
+	})
 	// No client should see a gateway without routes that has them in a moment:
 	// its connections wait in the backlog. A store that is down ends the wait.
 	first, stop := context.WithTimeout(ctx, firstVersion)

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
-	"time"
 
 	"sluice/conf"
 )
@@ -68,22 +67,7 @@ func run(c *command, env *environment, args []string) error {
 	if err != nil {
 		return errors.Join(err, closeAll(ls))
 	}
-	waitReady(ctx, log, p)
 	return supervise(cfg, log, p, ls, signals, reopen)
-}
-
-// firstConfiguration is how long clients are kept waiting for it at start: who
-// connects earlier is answered then, and not with a 404.
-const firstConfiguration = 5 * time.Second
-
-// waitReady waits for the first configuration. Without one the gateway serves
-// nevertheless: its store may come back.
-func waitReady(ctx context.Context, log *slog.Logger, p *process) {
-	ctx, cancel := context.WithTimeout(ctx, firstConfiguration)
-	defer cancel()
-	if err := p.ready(ctx); err != nil {
-		log.Error("serving without a configuration, none has arrived yet", "waited", firstConfiguration)
-	}
 }
 
 // supervise serves until a signal says stop or a listener fails, then drains.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"sluice/admin"
 	"sluice/conf"
 )
 
@@ -21,8 +22,6 @@ type process struct {
 	handlers map[conf.Service]http.Handler
 	// serveHTTP and serveHTTPS answer on one data listener until it is closed.
 	serveHTTP, serveHTTPS func(l net.Listener) error
-	// ready returns when the first configuration is live, or with ctx's error.
-	ready func(ctx context.Context) error
 	// drain waits for the requests under way, or until ctx ends, and closes
 	// everything that join opened. It is called once, after the listeners closed.
 	drain func(ctx context.Context) error
@@ -72,8 +71,7 @@ func (s *server) answerer(service conf.Service) func(net.Listener) error {
 	if h == nil {
 		h = http.NotFoundHandler()
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: int(s.cfg.Sluice.Limits.HeaderBytes), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	srv := admin.NewServer(h, s.log)
 	s.http = append(s.http, srv)
 	return srv.Serve
 }

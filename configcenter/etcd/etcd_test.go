@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,9 +73,11 @@ func open(t testing.TB, c Config) *Center {
 	return e
 }
 
+var prefixes atomic.Int64
+
 // own opens the shared server with a prefix of the test's own.
 func own(t testing.TB) *Center {
-	return open(t, Config{Endpoints: []string{server.URL()}, Prefix: "/" + strings.ReplaceAll(t.Name(), "/", "_")})
+	return open(t, Config{Endpoints: []string{server.URL()}, Prefix: fmt.Sprint("/test", prefixes.Add(1))})
 }
 
 func raw(t testing.TB, url string) *clientv3.Client {
@@ -221,12 +224,33 @@ func TestSilentConnection(t *testing.T) {
 	f := contract.Follow(t, c)
 	contract.Put(t, store, "1", "a")
 	f.AwaitLen(1)
+	answered(t, c)
 	p.freeze()
 	contract.Put(t, store, "2", "b")
 	f.Await("an error", func(_ *configcenter.Snapshot, _ int, errs []error) bool { return len(errs) > 0 })
 	p.cut()
 	p.to(server.URL())
 	f.AwaitRoute("2", "b")
+}
+
+// answered waits until an idle watch of its own has asked for a sign of life
+// and got one.
+func answered(t *testing.T, c *Center) {
+	t.Helper()
+	_, at, err := c.read(t.Context(), c.cfg.Prefix+"/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.openStream(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	for !s.answers {
+		if _, err := s.next(at.rev); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // A gateway starts before its store, and takes the first endpoint that answers.

@@ -25,7 +25,9 @@ type stream struct {
 	in      chan *etcdserverpb.WatchResponse // closed when the stream ended
 	ended   error                            // why; valid once in is closed
 	cluster uint64
+	after   int64 // events up to this revision are known
 	created bool
+	answers bool            // the server has answered a request for progress
 	partial []*mvccpb.Event // fragments of a response that is not complete
 }
 
@@ -45,9 +47,11 @@ func (c *Center) openStream(ctx context.Context, after version) (*stream, error)
 	prefix := c.cfg.Prefix + "/"
 	err = w.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_CreateRequest{
 		CreateRequest: &etcdserverpb.WatchCreateRequest{
-			Key:            []byte(prefix),
-			RangeEnd:       []byte(clientv3.GetPrefixRangeEnd(prefix)),
-			StartRevision:  after.rev + 1,
+			Key:      []byte(prefix),
+			RangeEnd: []byte(clientv3.GetPrefixRangeEnd(prefix)),
+			// Not one later: a server tells nothing about the progress of a
+			// watch that starts in the future.
+			StartRevision:  after.rev,
 			ProgressNotify: true,
 			Fragment:       true,
 		}}})
@@ -55,7 +59,7 @@ func (c *Center) openStream(ctx context.Context, after version) (*stream, error)
 		cancel()
 		return nil, fmt.Errorf("etcd watch: %w", err)
 	}
-	s := &stream{c: c, grpc: w, cancel: cancel, cluster: after.cluster, in: make(chan *etcdserverpb.WatchResponse, 64)}
+	s := &stream{c: c, grpc: w, cancel: cancel, cluster: after.cluster, after: after.rev, in: make(chan *etcdserverpb.WatchResponse, 64)}
 	go s.receive(ctx)
 	return s, nil
 }
@@ -112,7 +116,8 @@ func (s *stream) next(rev int64) (configcenter.Batch, error) {
 
 // await waits for a response. After a silence it asks for a sign of life, and
 // a second silence means that the stream is lost: a connection that was cut
-// in the middle of the network tells nobody.
+// in the middle of the network tells nobody. A server that never answered such
+// a question is left to the connection's own keep-alive.
 func (s *stream) await() (*etcdserverpb.WatchResponse, error) {
 	for asked := false; ; asked = true {
 		timer := time.NewTimer(s.c.cfg.HealthTimeout)
@@ -125,7 +130,7 @@ func (s *stream) await() (*etcdserverpb.WatchResponse, error) {
 			return r, nil
 		case <-timer.C:
 		}
-		if asked {
+		if asked && s.answers {
 			return nil, fmt.Errorf("etcd watch lost: no answer within %v", s.c.cfg.HealthTimeout)
 		}
 		// A failure to send shows as the end of the stream.
@@ -133,6 +138,9 @@ func (s *stream) await() (*etcdserverpb.WatchResponse, error) {
 			ProgressRequest: &etcdserverpb.WatchProgressRequest{}}})
 	}
 }
+
+// toAll is the watch id of an answer to a request for progress.
+const toAll = -1
 
 // take turns a response into a batch after revision rev.
 func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Batch, error) {
@@ -159,14 +167,19 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 	events := append(s.partial, r.Events...)
 	s.partial = nil
 	if len(events) == 0 {
-		// The answer to a progress request (watch id −1) was ahead of events in
-		// older servers; only the server's own notification is relied on.
-		if r.WatchId >= 0 {
-			out.Rev = max(rev, r.Header.GetRevision())
+		// The answer to a request was ahead of events in older servers; only
+		// the server's own notification moves the revision on.
+		if r.WatchId == toAll {
+			s.answers = true
+			return out, nil
 		}
+		out.Rev = max(rev, r.Header.GetRevision())
 		return out, nil
 	}
 	for _, e := range events {
+		if e.Kv.ModRevision <= s.after {
+			continue
+		}
 		out.Rev = max(out.Rev, e.Kv.ModRevision)
 		if o, ok := s.c.event(e); ok {
 			out.Changes = append(out.Changes, o)

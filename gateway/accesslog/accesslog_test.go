@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/netip"
@@ -68,6 +69,18 @@ func TestEscape(t *testing.T) {
 	}
 	if _, err := time.Parse(plugins.TimeISO8601, v.T); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestDoubtfulMissesNothing(t *testing.T) {
+	for b := range 256 {
+		for at := range 16 {
+			text := []byte("abcdefghijklmnop")
+			text[at] = byte(b)
+			if needsHex[b] && !bytes.Contains(doubtful(text), []byte{byte(b)}) {
+				t.Fatalf("byte %#x at %d was skipped", b, at)
+			}
+		}
 	}
 }
 
@@ -249,4 +262,24 @@ func BenchmarkWrite(b *testing.B) {
 	for b.Loop() {
 		l.Write(c)
 	}
+}
+
+func BenchmarkWriteParallel(b *testing.B) {
+	f, err := Compile(DefaultFormat, "")
+	if err != nil {
+		b.Fatal(err)
+	}
+	l, err := Open(f, Options{Path: os.DevNull, Buffer: 64 << 10})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		c := request()
+		c.Req.Header.Set("User-Agent", "curl/8.5.0")
+		for pb.Next() {
+			l.Write(c)
+		}
+	})
 }

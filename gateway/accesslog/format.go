@@ -7,6 +7,7 @@
 package accesslog
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -154,13 +155,28 @@ func (f *Format) appendValue(dst []byte, value plugins.Appender, c *plugins.Ctx)
 	if !ok {
 		return append(dst[:n], f.absent...)
 	}
-	for _, b := range dst[n:] {
+	for _, b := range doubtful(dst[n:]) {
 		if f.needs[b] {
 			raw := append([]byte(nil), dst[n:]...)
 			return f.escape(dst[:n], raw)
 		}
 	}
 	return dst
+}
+
+// doubtful skips bytes that no way of escaping changes, eight at a time, and
+// returns what is left to look at. Most values have nothing else.
+func doubtful(b []byte) []byte {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(b)
+		quote, slash, del := x^ones*'"', x^ones*'\\', x^ones*0x7f
+		if (x|(x-ones*' ')|(quote-ones)|(slash-ones)|(del-ones))&highs != 0 {
+			return b // perhaps: a borrow looks the same
+		}
+		b = b[8:]
+	}
+	return b
 }
 
 var (

@@ -199,3 +199,15 @@ func TestProxyBodies(t *testing.T) {
 		}
 	})
 }
+
+// dialOnce is the DialContext of a client that has one connection.
+func dialOnce(nc net.Conn) func(context.Context, string, string) (net.Conn, error) {
+	used := false
+	return func(context.Context, string, string) (net.Conn, error) {
+		if used {
+			return nil, net.ErrClosed
+		}
+		used = true
+		return nc, nil
+	}
+}

@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -289,4 +291,103 @@ func TestIdleConnectionsMoveToSmallStacks(t *testing.T) {
 	}
 	c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	c.response("GET")
+}
+
+func TestForgottenResponseIsGivenUp(t *testing.T) {
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "500000")
+		_, _ = w.Write(make([]byte, 500000))
+	})
+	engines(t, func(t *testing.T, engine string) {
+		p := NewPeer(PeerOptions{Addr: up, Idle: 2})
+		defer p.Close()
+		addr := serve(t, &Server{Engine: engine, Handler: handlerFunc(func(x *Exchange) {
+			for range 2 { // the second try gives up the first answer
+				out := Outgoing{Method: "GET", URI: "/", Host: "a", Header: &Header{}}
+				if _, err := p.Do(x, &out, &x.Resp); err != nil {
+					t.Error(err)
+				}
+			}
+			_, _ = x.Send(&Response{Status: 204}, nil)
+		})})
+		c := dial(t, addr)
+		for range 2 {
+			c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+			if r, _ := c.response("GET"); r.StatusCode != 204 || r.Close {
+				t.Error(r.Status)
+			}
+		}
+	})
+}
+
+func TestBodiesInMemory(t *testing.T) {
+	up := backend(t, echo)
+	p := NewPeer(PeerOptions{Addr: up, Idle: 2})
+	defer p.Close()
+	for _, n := range []int{0, 1, 20 << 10, 100 << 10, 2 << 20} {
+		body := bytes.NewReader(bytes.Repeat([]byte("x"), n))
+		out := &Outgoing{Method: "POST", URI: "/", Host: "a", Header: &Header{}, Body: body, ContentLength: int64(n)}
+		for range 2 { // the reader is not used up
+			resp := &Response{}
+			if _, err := p.Do(&Exchange{Context: t.Context()}, out, resp); err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			resp.Body.Close() // twice is once
+			if err != nil || len(b) != n || resp.Header.Get("X-Method") != "POST" || !Replayable(out) {
+				t.Fatalf("%d bytes: got %d, %v", n, len(b), err)
+			}
+		}
+	}
+}
+
+func TestIdleLimitsOfPeer(t *testing.T) {
+	up := backend(t, echo)
+	get := func(p *Peer) Timing {
+		resp := &Response{}
+		tm, err := p.Do(&Exchange{}, &Outgoing{Method: "GET", URI: "/", Host: "a", Header: &Header{}}, resp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return tm
+	}
+	none := NewPeer(PeerOptions{Addr: up})
+	get(none)
+	if get(none).Reused {
+		t.Error("kept without leave")
+	}
+	twice := NewPeer(PeerOptions{Addr: up, Idle: 1, Requests: 2})
+	defer twice.Close()
+	if get(twice).Reused || !get(twice).Reused || get(twice).Reused {
+		t.Error("not two requests per connection")
+	}
+	short := NewPeer(PeerOptions{Addr: up, Idle: 1, IdleTimeout: 10 * time.Millisecond})
+	defer short.Close()
+	get(short)
+	eventually(t, "the reaper", func() bool {
+		short.mu.Lock()
+		defer short.mu.Unlock()
+		return len(short.idle) == 0
+	})
+}
+
+func TestServeConn(t *testing.T) {
+	s := &Server{Handler: handlerFunc(func(x *Exchange) {
+		_, _ = x.Send(&Response{Status: 200, ContentLength: 2, Body: Bytes([]byte("ok"))}, nil)
+	})}
+	serve(t, s)
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() { defer close(done); s.ServeConn(theirs) }()
+	c := &client{t, ours, bufio.NewReader(ours)}
+	for _, conn := range []string{"keep-alive", "close"} {
+		c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: " + conn + "\r\n\r\n")
+		if r, b := c.response("GET"); r.StatusCode != 200 || b != "ok" {
+			t.Errorf("%d %q", r.StatusCode, b)
+		}
+	}
+	<-done
+	ours.Close()
 }

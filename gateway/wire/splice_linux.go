@@ -67,7 +67,10 @@ func (s *sending) splice(u *upBody) (bool, error) {
 		if err == nil {
 			u.left -= n
 			s.left -= n
-			err = s.drain(p, n)
+			var out int64
+			out, err = c.drain(p, n)
+			s.sent.Total += out
+			s.sent.Body += out
 		} else {
 			u.err = u.explain(err)
 			err = u.err
@@ -110,19 +113,17 @@ func (u *upConn) fill(p *pipe, n int64) (moved int64, err error) {
 	}
 }
 
-// drain moves the n bytes in the pipe to the client.
-func (s *sending) drain(p *pipe, n int64) error {
-	c := s.c
+// drain moves the n bytes in the pipe to the client. It does not know the
+// sending: what it catches in closures is allocated.
+func (c *conn) drain(p *pipe, n int64) (sent int64, err error) {
 	step := func(fd uintptr) (syscall.Errno, bool) {
-		m, errno := sysSplice(uintptr(p.r), fd, n)
+		m, errno := sysSplice(uintptr(p.r), fd, n-sent)
 		if errno == 0 {
-			n -= m
-			s.sent.Total += m
-			s.sent.Body += m
+			sent += m
 		}
 		return errno, errno != syscall.EAGAIN
 	}
-	for n > 0 {
+	for sent < n {
 		var errno syscall.Errno
 		done := false
 		if c.fd >= 0 {
@@ -131,16 +132,16 @@ func (s *sending) drain(p *pipe, n int64) error {
 		if !done {
 			c.armWrite(nano(), int64(c.srv.Timeouts.Send))
 			if c.ctx.over.Load() { // after arming, which may undo an abort
-				return c.writeError(errForced)
+				return sent, c.writeError(errForced)
 			}
 			if err := c.raw.Write(func(fd uintptr) bool { errno, done = step(fd); return done }); err != nil {
 				c.writeBy = 0
-				return c.writeError(err)
+				return sent, c.writeError(err)
 			}
 		}
 		if errno != 0 {
-			return c.writeError(fmt.Errorf("splice: %w", errno))
+			return sent, c.writeError(fmt.Errorf("splice: %w", errno))
 		}
 	}
-	return nil
+	return sent, nil
 }

@@ -10,6 +10,7 @@ import (
 	basicauth "sluice/plugins/basic-auth"
 	consumerrestriction "sluice/plugins/consumer-restriction"
 	cors "sluice/plugins/cors"
+	exittransformer "sluice/plugins/exit-transformer"
 	hmacauth "sluice/plugins/hmac-auth"
 	iprestriction "sluice/plugins/ip-restriction"
 	jwtauth "sluice/plugins/jwt-auth"
@@ -20,6 +21,8 @@ import (
 	publicapi "sluice/plugins/public-api"
 	refererrestriction "sluice/plugins/referer-restriction"
 	responserewrite "sluice/plugins/response-rewrite"
+	serverlesspostfunction "sluice/plugins/serverless-post-function"
+	serverlessprefunction "sluice/plugins/serverless-pre-function"
 	uarestriction "sluice/plugins/ua-restriction"
 	uriblocker "sluice/plugins/uri-blocker"
 )
@@ -27,21 +30,24 @@ import (
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
-		"cors":                  &cors.Plugin,
-		"ip-restriction":        &iprestriction.Plugin,
-		"ua-restriction":        &uarestriction.Plugin,
-		"referer-restriction":   &refererrestriction.Plugin,
-		"uri-blocker":           &uriblocker.Plugin,
-		"hmac-auth":             &hmacauth.Plugin,
-		"basic-auth":            &basicauth.Plugin,
-		"jwt-auth":              &jwtauth.Plugin,
-		"key-auth":              &keyauth.Plugin,
-		"consumer-restriction":  &consumerrestriction.Plugin,
-		"attach-consumer-label": &attachconsumerlabel.Plugin,
-		"proxy-rewrite":         &proxyrewrite.Plugin,
-		"limit-count":           &limitcount.Plugin,
-		"response-rewrite":      &responserewrite.Plugin,
-		"public-api":            &publicapi.Plugin,
-		"prometheus":            &prometheus.Plugin,
+		"exit-transformer":         &exittransformer.Plugin,
+		"serverless-pre-function":  &serverlessprefunction.Plugin,
+		"cors":                     &cors.Plugin,
+		"ip-restriction":           &iprestriction.Plugin,
+		"ua-restriction":           &uarestriction.Plugin,
+		"referer-restriction":      &refererrestriction.Plugin,
+		"uri-blocker":              &uriblocker.Plugin,
+		"hmac-auth":                &hmacauth.Plugin,
+		"basic-auth":               &basicauth.Plugin,
+		"jwt-auth":                 &jwtauth.Plugin,
+		"key-auth":                 &keyauth.Plugin,
+		"consumer-restriction":     &consumerrestriction.Plugin,
+		"attach-consumer-label":    &attachconsumerlabel.Plugin,
+		"proxy-rewrite":            &proxyrewrite.Plugin,
+		"limit-count":              &limitcount.Plugin,
+		"response-rewrite":         &responserewrite.Plugin,
+		"public-api":               &publicapi.Plugin,
+		"prometheus":               &prometheus.Plugin,
+		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}
 }

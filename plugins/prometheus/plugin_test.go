@@ -250,23 +250,6 @@ func TestExportServer(t *testing.T) {
 	}
 }
 
-func TestSeriesAreBounded(t *testing.T) {
-	e := env()
-	e.Attr = json.RawMessage(`{"metrics":{"http_status":{"extra_labels":[{"x":"$http_x"}]}}}`)
-	p := plugintest.Build(t, &Plugin, e, `{}`)
-	c := served(e, 200)
-	const made = 1<<16 + 10
-	for i := range made {
-		c.Req.Header.Set("X", string(rune('a'+i%26))+time.Duration(i).String())
-		p.Log(c)
-	}
-	text := scrape(t, e)
-	if n := strings.Count(text, "\napisix_http_status{"); n != 1<<16 {
-		t.Errorf("%d series", n)
-	}
-	expect(t, text, "apisix_nginx_metric_errors_total 10")
-}
-
 func BenchmarkLog(b *testing.B) {
 	e := plugintest.Env()
 	p := plugintest.Build(b, &Plugin, e, `{}`)

@@ -70,7 +70,7 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 
 func compile(pairs []string) ([]substitution, error) {
 	if len(pairs)%2 != 0 {
-		return nil, errors.New("The length of regex_uri should be an even number") //nolint:staticcheck // APISIX's text
+		return nil, errors.New("The length of regex_uri should be an even number")
 	}
 	var list []substitution
 	for i := 0; i < len(pairs); i += 2 {

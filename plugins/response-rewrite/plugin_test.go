@@ -135,7 +135,7 @@ func TestConfiguration(t *testing.T) {
 		`{"headers":{"":"x"}}`:                    "invalid field length in header",
 		`{"vars":[{}]}`:                           "failed to validate the 'vars' expression: rule too short",
 		`{"filters":[{"regex":"","replace":""}]}`: "string too short, expected at least 1, got 0",
-		`{"filters":[{"regex":"hello","replace":"x","options":"h"}]}`: `regex "hello" validation failed: unknown flag`,
+		`{"filters":[{"regex":"hello","replace":"x","options":"h"}]}`: `regex "hello" validation failed: unknown flag "h" (flags "h")`,
 		`{"filters":[{"regex":"(","replace":"x"}]}`:                   `regex "(" validation failed: `,
 		`{"filters":[{"regex":"a","replace":"x"}],"body":"b"}`:        "value wasn't supposed to match schema",
 	} {

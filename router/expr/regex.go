@@ -56,7 +56,7 @@ func CompileRegex(pattern, flags string) (*Regex, error) {
 			t.dollarEnd = true
 		case 'U', 'd', 'j', 'J', 'o':
 		default:
-			return nil, fmt.Errorf("unknown flag %q (flags %q)", f, flags)
+			return nil, fmt.Errorf("unknown flag %q (flags %q)", string(f), flags)
 		}
 	}
 	if err := t.translate(); err != nil {

@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"context"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,7 @@ func (c *clock) now() time.Time       { return time.Unix(0, c.ns.Load()) }
 func (c *clock) move(d time.Duration) { c.ns.Add(int64(d)) }
 func newClock(d time.Duration) *clock { c := new(clock); c.move(d); return c }
 func take(l *Local, key string, q Quota) State {
-	s, _ := l.Take(nil, []byte(key), q, 1)
+	s, _ := l.Take(context.Background(), []byte(key), q, 1)
 	return s
 }
 
@@ -126,7 +127,7 @@ func BenchmarkLocal(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := l.Take(nil, key, q, 1); err != nil {
+			if _, err := l.Take(b.Context(), key, q, 1); err != nil {
 				b.Fatal(err)
 			}
 		}

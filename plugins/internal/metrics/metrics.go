@@ -59,6 +59,7 @@ type Set struct {
 	byName   map[string]*family // by whole name
 	errors   *Series
 	now      func() time.Time
+	limit    int // of the series of a family
 	// swept counts the times that series were dropped: what was looked up
 	// before may hold one of them.
 	swept atomic.Uint64
@@ -78,7 +79,7 @@ func Open(shared *plugins.Shared, attr *Attr, now func() time.Time) (*Set, func(
 
 func newSet(attr *Attr, now func() time.Time) *Set {
 	s := &Set{registry: prometheus.NewRegistry(), families: map[string]*family{},
-		byName: map[string]*family{}, now: now}
+		byName: map[string]*family{}, now: now, limit: maxSeries}
 	for _, d := range declared {
 		s.declare(d, attr)
 	}

@@ -99,7 +99,7 @@ func (f *family) get(key []byte) *Series {
 	if s := f.series[string(key)]; s != nil {
 		return s
 	}
-	if len(f.series) >= maxSeries {
+	if len(f.series) >= f.all.limit {
 		f.all.errors.Add(1)
 		return nil
 	}
