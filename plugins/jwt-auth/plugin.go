@@ -43,9 +43,8 @@ type config struct {
 	ClaimsToVerify    []string `json:"claims_to_verify"`
 }
 
-// payloadValue is where the claims are on a request, for functions in Lua
-// (ctx.jwt_auth_payload).
-const payloadValue = "jwt_auth_payload"
+// payload is where the claims are on a request: ctx.jwt_auth_payload in Lua.
+const payload = plugins.Field("jwt_auth_payload")
 
 type auth struct {
 	config
@@ -108,7 +107,7 @@ func (a *auth) find(c *plugins.Ctx, text string, from source) (*plugins.Consumer
 		return nil, a.Refuse(c, "failed to verify jwt", "failed to verify jwt: "+err.Error())
 	}
 	if a.StoreInCtx {
-		c.SetValue(payloadValue, t.claims)
+		c.SetValue(payload, t.claims)
 	}
 	return found, nil
 }

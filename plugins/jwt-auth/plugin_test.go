@@ -192,7 +192,7 @@ func TestStoredInContext(t *testing.T) {
 		if r, err := p.Rewrite(c); r != nil || err != nil {
 			t.Fatal(r, err)
 		}
-		claims, ok := c.Value(payloadValue).(map[string]any)
+		claims, ok := c.Value(payload).(map[string]any)
 		if ok != store || store && claims["n"] != json.Number("1") {
 			t.Errorf("store_in_ctx %v: %v", store, claims)
 		}
