@@ -165,6 +165,7 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 			return u, err
 		},
 		APIs: is.apis,
+		Spec: is.o.Catalog.Spec,
 	}
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)

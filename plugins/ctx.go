@@ -245,6 +245,10 @@ func (c *Ctx) Value(key any) any {
 	return c.Context.Value(key)
 }
 
+// Field is a key for values that functions in Lua see, too, as ctx.<name>: what
+// is kept under it must be such that encoding/json can write it.
+type Field string
+
 // SetValue keeps v on this request for later phases of the same plugin.
 func (c *Ctx) SetValue(key, v any) {
 	if c.values == nil {

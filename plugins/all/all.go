@@ -11,7 +11,9 @@ import (
 	consumerrestriction "sluice/plugins/consumer-restriction"
 	cors "sluice/plugins/cors"
 	exittransformer "sluice/plugins/exit-transformer"
+	hmacauth "sluice/plugins/hmac-auth"
 	iprestriction "sluice/plugins/ip-restriction"
+	jwtauth "sluice/plugins/jwt-auth"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
 	prometheus "sluice/plugins/prometheus"
@@ -35,7 +37,9 @@ func Registry() plugins.Registry {
 		"ua-restriction":           &uarestriction.Plugin,
 		"referer-restriction":      &refererrestriction.Plugin,
 		"uri-blocker":              &uriblocker.Plugin,
+		"hmac-auth":                &hmacauth.Plugin,
 		"basic-auth":               &basicauth.Plugin,
+		"jwt-auth":                 &jwtauth.Plugin,
 		"key-auth":                 &keyauth.Plugin,
 		"consumer-restriction":     &consumerrestriction.Plugin,
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,

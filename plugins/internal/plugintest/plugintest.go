@@ -26,6 +26,22 @@ func Env() *plugins.Env {
 	}
 }
 
+// With lets env build the plugins of reg, for plugins that contain plugins.
+func With(env *plugins.Env, reg plugins.Registry) *plugins.Env {
+	env.Spec = func(name string) (*plugins.Spec, bool) {
+		spec, ok := reg[name]
+		return spec, ok
+	}
+	env.Build = func(name string, conf json.RawMessage) (plugins.Phases, error) {
+		spec, ok := reg[name]
+		if !ok {
+			return plugins.Phases{}, &plugins.UnknownError{Name: name}
+		}
+		return Try(spec, env, string(conf))
+	}
+	return env
+}
+
 // Try checks conf against the schema and builds an instance, as the Admin API
 // does. Metadata of env is filled in, too.
 func Try(spec *plugins.Spec, env *plugins.Env, conf string) (plugins.Phases, error) {
