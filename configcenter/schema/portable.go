@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,8 +20,17 @@ type library struct {
 // newLibrary lets the library judge the schema against draft 7's own schema,
 // follow its references and compile it.
 func newLibrary(doc any) (*library, error) {
+	if l, err := (&portable{split: true}).compile(doc); err == nil {
+		return l, nil
+	}
+	// A reference may lead to what was split off.
+	return (&portable{}).compile(doc)
+}
+
+func (p *portable) compile(doc any) (*library, error) {
 	c := jsonschema.NewCompiler()
 	c.Draft = jsonschema.Draft7
+	c.RegisterExtension(presence, nil, presenceCompiler{})
 	c.Formats = map[string]func(any) bool{}
 	for name := range jsonschema.Formats {
 		c.Formats[name] = func(any) bool { return true } // what APISIX does not judge
@@ -28,7 +38,7 @@ func newLibrary(doc any) (*library, error) {
 	for name, ok := range formats {
 		c.Formats[name] = ofStrings(ok)
 	}
-	p := portable{formats: c.Formats}
+	p.formats = c.Formats
 	text, err := appendValue(nil, p.schema(doc))
 	if err != nil {
 		return nil, err
@@ -57,6 +67,7 @@ func ofStrings(ok matcher) func(any) bool {
 // patternProperties has no such way out: it is left out, which makes the
 // library's judgement lax, never stricter.
 type portable struct {
+	split   bool // conditions about presence are split off
 	formats map[string]func(any) bool
 	lax     bool
 }
@@ -66,11 +77,14 @@ func (p *portable) schema(doc any) any {
 	if !ok {
 		return doc
 	}
+	if p.split {
+		o = merged(splitPresence(o))
+	}
 	out := &object{m: map[string]any{}}
 	for _, k := range o.keys {
 		v := o.m[k]
 		switch k {
-		case "enum", "const", "required", "$ref":
+		case "enum", "const", "required", "$ref", presence:
 			out.set(k, v)
 		case "default", "examples": // values, of which the library has no need
 		case "properties", "definitions", "$defs", "dependencies":
@@ -137,7 +151,10 @@ func (p *portable) bound(o, out *object, limit, exclusive string) {
 	e, hasExclusive := o.m[exclusive]
 	_, isBool := e.(bool)
 	switch {
-	case isBool && e == true && hasLimit:
+	case isBool && e == true:
+		if !hasLimit {
+			v = json.Number("0") // as APISIX's validator reads it
+		}
 		out.set(exclusive, v)
 		return
 	case hasExclusive && !isBool:
