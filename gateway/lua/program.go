@@ -9,6 +9,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
 
@@ -192,4 +193,27 @@ func (s *state) exitReply(code int) *plugins.Reply {
 		rep.Body = append([]byte(nil), s.out...)
 	}
 	return rep
+}
+
+// replyBody is the body of a reply as Lua sees it: a text, a table or nil.
+func (s *state) replyBody(body any) (lua.LValue, error) {
+	switch b := body.(type) {
+	case nil:
+		return lua.LNil, nil
+	case string:
+		return lua.LString(b), nil
+	case []byte:
+		return lua.LString(b), nil
+	}
+	b, err := json.Marshal(body)
+	if err != nil {
+		return lua.LNil, err
+	}
+	return value.Decode(b)
+}
+
+// encode is the JSON of a value.
+func (s *state) encode(v lua.LValue) ([]byte, error) {
+	e := value.Encoder{Limit: s.h.o.Output, Array: s.arrayMT}
+	return e.Encode(v)
 }
