@@ -161,38 +161,24 @@ func (s *state) leave() {
 	s.h.give(s)
 }
 
-// result is what a function asks for by what it returned, exit or print; nil
-// when the walk shall go on.
+// result is what a call asks for by exit; nil when the walk shall go on. What it
+// printed goes to the request.
 func (s *state) result(err error) (*plugins.Reply, error) {
-	switch {
-	case s.exit.asked && s.exit.reply != nil:
-		return s.exit.reply, nil
-	case s.exit.asked && s.exit.code != 0:
-		return s.exitReply(s.exit.code), nil
-	case s.exit.asked:
-	case err != nil:
+	if err != nil && !s.exit.asked {
 		return nil, plain(err)
 	}
 	if s.printed {
-		return s.exitReply(0), nil
+		s.c.Print(s.status, s.out)
 	}
-	return nil, nil
-}
-
-// exitReply is the response to ngx.exit. What was printed before has sent the
-// header already, with the status of that moment.
-func (s *state) exitReply(code int) *plugins.Reply {
-	if code < 0 {
-		code = 500
+	switch {
+	case !s.exit.asked, s.exit.reply == nil && s.exit.code == 0:
+		return nil, nil
+	case s.exit.reply != nil:
+		return s.exit.reply, nil
+	case s.exit.code < 0:
+		return &plugins.Reply{Status: 500}, nil
 	}
-	rep := &plugins.Reply{Status: code}
-	if s.printed {
-		if rep.Status = 200; s.status != 0 {
-			rep.Status = s.status
-		}
-		rep.Body = append([]byte(nil), s.out...)
-	}
-	return rep
+	return &plugins.Reply{Status: s.exit.code}, nil
 }
 
 // replyBody is the body of a reply as Lua sees it: a text, a table or nil.

@@ -6,6 +6,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
@@ -255,6 +256,8 @@ func (s *state) ctxField(c *plugins.Ctx, name string) lua.LValue {
 		return s.consumer(c)
 	case "headers":
 		return s.headerTable(c)
+	case "req_post_args":
+		return s.postArgs(c)
 	case "consumer_name", "consumer_group_id", "route_id", "route_name", "service_id", "service_name",
 		"balancer_ip", "balancer_port":
 		if v, ok := c.LookupVar(name); ok && v != "" {
@@ -268,6 +271,16 @@ func (s *state) ctxField(c *plugins.Ctx, name string) lua.LValue {
 		}
 	}
 	return lua.LNil
+}
+
+// postArgs are the fields of a form, once its body was read.
+func (s *state) postArgs(c *plugins.Ctx) lua.LValue {
+	b, ok := c.BufferedBody()
+	if !ok || !strings.HasPrefix(c.Req.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		return lua.LNil
+	}
+	t, _ := lib.DecodeArgs(s.l, string(b), 0)
+	return t
 }
 
 func confType(c *plugins.Ctx) string {
