@@ -155,7 +155,11 @@ func (w *walk) beforeProxy(ep *balancer.Endpoint) (*plugins.Reply, error) {
 	if rep != nil || err != nil {
 		return rep, err
 	}
-	return w.chain.BeforeProxy(&w.Ctx)
+	rep, err = w.chain.BeforeProxy(&w.Ctx)
+	if rep == nil && err == nil {
+		rep = w.Printed(nil)
+	}
+	return rep, err
 }
 
 // try makes one attempt at a node. After a failure the caller tells the node.

@@ -50,7 +50,7 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 		if w.ReplySource != "nginx" {
 			rep = w.Exits(rep)
 		}
-		w.reply(rep)
+		w.reply(w.Printed(rep))
 	}
 	w.respond()
 }
@@ -88,6 +88,9 @@ func (w *walk) answer() (*plugins.Reply, error) {
 		if rep, err := phase(w); rep != nil || err != nil {
 			return rep, err
 		}
+	}
+	if rep := w.Printed(nil); rep != nil {
+		return rep, nil
 	}
 	return w.forward()
 }

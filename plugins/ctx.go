@@ -72,6 +72,7 @@ type Ctx struct {
 
 	originals []Param
 	exits     []func(*Ctx, *Reply) *Reply
+	printed   *printed // nil: nothing was printed
 
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything

@@ -5,6 +5,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/value"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -321,7 +322,7 @@ func (t *Transformer) apply(c *plugins.Ctx, i int, rep *plugins.Reply) (*plugins
 	if err != nil {
 		return nil, err
 	}
-	header := s.l.NewTable()
+	header := value.Table()
 	for name, value := range rep.Header.All() {
 		header.RawSetString(name, str(value))
 	}
