@@ -141,7 +141,7 @@ func (b *bucket[T]) find(in *Input, m methods, open bool) *entry[T] {
 	if b.more != nil {
 		return b.more.find(in, m, open)
 	}
-	if e := b.first[0]; !(open && e.exact) && e.admits(in, m) {
+	if e := b.first[0]; !(open && e.exact) && e.admits(in, m, "") {
 		return e
 	}
 	return nil
@@ -154,25 +154,26 @@ func (b *crowd[T]) find(in *Input, m methods, open bool) *entry[T] {
 			entries = entries[b.exact:]
 		}
 		for _, e := range entries {
-			if e.admits(in, m) {
+			if e.admits(in, m, "") {
 				return e
 			}
 		}
 		return nil
 	}
 	var named []*entry[T]
+	var host string
 	if s := b.byHost.get(in.Host); s != nil {
-		named = s.val
+		named, host = s.val, s.key
 	}
 	rest := b.rest
 	for len(named)+len(rest) > 0 {
-		from := &rest
+		from, known := &rest, ""
 		if len(rest) == 0 || len(named) > 0 && named[0].compare(rest[0]) < 0 {
-			from = &named
+			from, known = &named, host
 		}
 		e := (*from)[0]
 		*from = (*from)[1:]
-		if !(open && e.exact) && e.admits(in, m) {
+		if !(open && e.exact) && e.admits(in, m, known) {
 			return e
 		}
 	}

@@ -31,9 +31,9 @@ type node[V any] struct {
 	at    int32 // length of prefix
 	count int32 // keys in here and below
 	marks marks
-	kids  []*node[V]  // fork: in the order of their bytes; empty in a shard
-	slots []slot[V]   // shard: the keys; fork: the key that is prefix itself, if there is one
-	index *radix.Tree // *slot[V] by key without prefix; nil for few slots, or when not asked for
+	kids  []*node[V] // fork: in the order of their bytes; empty in a shard
+	slots []slot[V]  // shard: the keys; fork: the key that is prefix itself, if there is one
+	index radix.Tree // *slot[V] by key without prefix; not set for few slots, or when not asked for
 
 	prefix string // what all keys begin with
 }
@@ -114,15 +114,13 @@ func (n *node[V]) find(text string, chain []*slot[V]) []*slot[V] {
 // text, which is not shorter than the prefix.
 func (n *node[V]) longest(text string) *slot[V] {
 	at := int(n.at)
-	if n.index != nil {
-		_, v, ok := n.index.LongestPrefix(text[at:])
-		if !ok {
+	if len(n.slots) > scanSize {
+		if text[:at] != n.prefix {
 			return nil
 		}
-		if s := v.(*slot[V]); text[:at] == s.key[:at] {
-			return s
-		}
-		return nil
+		_, v, _ := n.index.LongestPrefix(text[at:])
+		s, _ := v.(*slot[V])
+		return s
 	}
 	for i := len(n.slots) - 1; i >= 0; i-- {
 		m := n.marks[i&(scanSize-1)]
