@@ -6,26 +6,52 @@ package all
 
 import (
 	"sluice/plugins"
+	brotli "sluice/plugins/brotli"
+	clientcontrol "sluice/plugins/client-control"
 	cors "sluice/plugins/cors"
+	csrf "sluice/plugins/csrf"
+	echo "sluice/plugins/echo"
+	faultinjection "sluice/plugins/fault-injection"
+	gzip "sluice/plugins/gzip"
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
+	mocking "sluice/plugins/mocking"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
+	realip "sluice/plugins/real-ip"
+	redirect "sluice/plugins/redirect"
+	requestid "sluice/plugins/request-id"
+	requestvalidation "sluice/plugins/request-validation"
 	responserewrite "sluice/plugins/response-rewrite"
+	trafficsplit "sluice/plugins/traffic-split"
+	workflow "sluice/plugins/workflow"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
-		"cors":             &cors.Plugin,
-		"ip-restriction":   &iprestriction.Plugin,
-		"key-auth":         &keyauth.Plugin,
-		"proxy-rewrite":    &proxyrewrite.Plugin,
-		"limit-count":      &limitcount.Plugin,
-		"response-rewrite": &responserewrite.Plugin,
-		"public-api":       &publicapi.Plugin,
-		"prometheus":       &prometheus.Plugin,
+		"real-ip":            &realip.Plugin,
+		"client-control":     &clientcontrol.Plugin,
+		"request-id":         &requestid.Plugin,
+		"fault-injection":    &faultinjection.Plugin,
+		"mocking":            &mocking.Plugin,
+		"cors":               &cors.Plugin,
+		"ip-restriction":     &iprestriction.Plugin,
+		"csrf":               &csrf.Plugin,
+		"request-validation": &requestvalidation.Plugin,
+		"key-auth":           &keyauth.Plugin,
+		"proxy-rewrite":      &proxyrewrite.Plugin,
+		"workflow":           &workflow.Plugin,
+		"limit-count":        &limitcount.Plugin,
+		"brotli":             &brotli.Plugin,
+		"gzip":               &gzip.Plugin,
+		"traffic-split":      &trafficsplit.Plugin,
+		"redirect":           &redirect.Plugin,
+		"response-rewrite":   &responserewrite.Plugin,
+		"public-api":         &publicapi.Plugin,
+		"prometheus":         &prometheus.Plugin,
+		"echo":               &echo.Plugin,
 	}
 }
