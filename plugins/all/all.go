@@ -14,6 +14,7 @@ import (
 	cors "sluice/plugins/cors"
 	csrf "sluice/plugins/csrf"
 	echo "sluice/plugins/echo"
+	exampleplugin "sluice/plugins/example-plugin"
 	exittransformer "sluice/plugins/exit-transformer"
 	faultinjection "sluice/plugins/fault-injection"
 	gzip "sluice/plugins/gzip"
@@ -74,6 +75,7 @@ func Registry() plugins.Registry {
 		"public-api":               &publicapi.Plugin,
 		"prometheus":               &prometheus.Plugin,
 		"echo":                     &echo.Plugin,
+		"example-plugin":           &exampleplugin.Plugin,
 		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}
 }
