@@ -100,18 +100,7 @@ func (s *state) module(l *lua.LState, name string) lua.LValue {
 
 // run runs an embedded file, once for each state.
 func (s *state) run(l *lua.LState, file string) lua.LValue {
-	src, err := embedded.ReadFile("modules/" + file + ".lua")
-	if err != nil {
-		l.RaiseError("%s", err.Error())
-	}
-	p, ok := s.h.modules.Load(file)
-	if !ok {
-		proto, err := syntax.Compile(string(src), file)
-		if err != nil {
-			l.RaiseError("%s", err.Error())
-		}
-		p, _ = s.h.modules.LoadOrStore(file, proto)
-	}
+	proto := s.embedded(l, file)
 	env := value.Table()
 	base := s.libs["_G"]
 	for k, v := base.Next(lua.LNil); k != lua.LNil; k, v = base.Next(k) {
@@ -120,11 +109,28 @@ func (s *state) run(l *lua.LState, file string) lua.LValue {
 	for _, name := range [...]string{"string", "table", "math", "ngx"} {
 		env.RawSetString(name, s.libs[name])
 	}
-	l.Push(s.function(p.(*lua.FunctionProto), env))
+	l.Push(s.function(proto, env))
 	l.Call(0, 1)
 	v := l.Get(-1)
 	l.Pop(1)
 	return v
+}
+
+// embedded is an embedded file, compiled once for all states.
+func (s *state) embedded(l *lua.LState, file string) *lua.FunctionProto {
+	if p, ok := s.h.modules.Load(file); ok {
+		return p.(*lua.FunctionProto)
+	}
+	src, err := embedded.ReadFile("modules/" + file + ".lua")
+	if err != nil {
+		l.RaiseError("%s", err.Error())
+	}
+	p, err := syntax.Compile(string(src), file)
+	if err != nil {
+		l.RaiseError("%s", err.Error())
+	}
+	s.h.modules.Store(file, p)
+	return p
 }
 
 func (s *state) fromCore(name string) lua.LValue {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	lua "github.com/yuin/gopher-lua"
@@ -113,6 +114,15 @@ func plain(err error) error {
 	return err
 }
 
+// plain is the error with the chunk's name in front, where it has no place.
+func (s *state) plain(err error) error {
+	err = plain(err)
+	if s.cur == nil || s.cur.name == "" || strings.Contains(err.Error(), "[string ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", s.cur.name, err)
+}
+
 func text(v lua.LValue) lua.LValue {
 	switch v.(type) {
 	case lua.LString, lua.LNumber:
@@ -165,7 +175,7 @@ func (s *state) leave() {
 // printed goes to the request.
 func (s *state) result(err error) (*plugins.Reply, error) {
 	if err != nil && !s.exit.asked {
-		return nil, plain(err)
+		return nil, s.plain(err)
 	}
 	if s.printed {
 		s.c.Print(s.status, s.out)

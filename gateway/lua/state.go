@@ -56,6 +56,7 @@ type exit struct {
 
 // loaded is a program as it lives in one state.
 type loaded struct {
+	name    string      // of its first chunk, as errors have it
 	env     *lua.LTable // globals of the call; empty between calls
 	globals *lua.LTable // those that loading made, and the libraries
 	modules map[string]lua.LValue
@@ -67,7 +68,7 @@ type loaded struct {
 func newState(h *Host) *state {
 	s := &state{h: h, b: newBudget(), libs: map[string]*lua.LTable{}, shades: map[*lua.LTable]*lua.LTable{},
 		loaded: map[*Program]*loaded{}, seen: h.closedPrograms.Load()}
-	s.l = lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 200, RegistrySize: 1 << 10,
+	s.l = lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 1000, RegistrySize: 1 << 10,
 		RegistryMaxSize: 1 << 16, RegistryGrowStep: 1 << 10, MinimizeStackMemory: true})
 	s.l.SetContext(s.b)
 	s.stop = s.l.NewUserData()
@@ -88,7 +89,7 @@ func (s *state) hooks(index, newindex lua.LGFunction) *lua.LTable {
 }
 
 func (s *state) hookMeta(index, newindex lua.LGFunction) *lua.LTable {
-	mt := value.Table()
+	mt := s.l.CreateTable(0, 3)
 	mt.RawSetString("__index", s.l.NewFunction(index))
 	if newindex != nil {
 		mt.RawSetString("__newindex", s.l.NewFunction(newindex))
@@ -103,7 +104,7 @@ func (s *state) shade(lib *lua.LTable) *lua.LTable {
 	t := value.Table()
 	mt := s.shades[lib]
 	if mt == nil {
-		mt = value.Table()
+		mt = s.l.CreateTable(0, 4)
 		mt.RawSetString("__index", lib)
 		mt.RawSetString("__metatable", lua.LFalse)
 		if own, ok := lib.Metatable.(*lua.LTable); ok {
@@ -174,6 +175,9 @@ func (s *state) get(p *Program) (*loaded, error) {
 	ld := s.environment()
 	s.cur = ld
 	ld.conf = lua.LNil
+	if len(p.protos) > 0 {
+		ld.name = p.protos[0].SourceName
+	}
 	if p.conf != nil {
 		v, err := value.Decode(p.conf)
 		if err != nil {

@@ -58,27 +58,8 @@ func (s *state) standard() {
 // guardCoroutines makes resume pass on what must end the whole call.
 func (s *state) guardCoroutines() {
 	co := s.libs["coroutine"]
-	const src = `local resume, create, over = ...
-local function pass(...)
-	over()
-	return ...
-end
-local function strict(ok, ...)
-	over()
-	if not ok then error((...), 0) end
-	return ...
-end
-return function(co, ...) return pass(resume(co, ...)) end,
-	function(f)
-		local co = create(f)
-		return function(...) return strict(resume(co, ...)) end
-	end`
 	l := s.l
-	proto, err := syntax.Compile(src, "coroutine")
-	if err != nil {
-		panic(err)
-	}
-	l.Push(s.function(proto, s.libs["_G"]))
+	l.Push(s.function(s.embedded(l, "coroutine"), s.libs["_G"]))
 	l.Push(co.RawGetString("resume"))
 	l.Push(co.RawGetString("create"))
 	l.Push(l.NewFunction(func(l *lua.LState) int {

@@ -28,7 +28,7 @@ func (s *state) makeViews() {
 }
 
 func (s *state) freshViews() {
-	s.ctx, s.ngxCtx = value.Table(), value.Table()
+	s.ctx, s.ngxCtx = s.l.CreateTable(0, 4), s.l.CreateTable(0, 4)
 	s.ctx.Metatable, s.ngxCtx.Metatable = s.ctxMeta, s.ngxMeta
 }
 
@@ -68,7 +68,7 @@ func (s *state) keep() {
 		return
 	}
 	if s.c != nil {
-		seen := copies{s.arrayMT, map[*lua.LTable]*lua.LTable{}}
+		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
 		k := &kept{}
 		if ctx {
 			k.ctx = copyTable(s.ctx, seen)
@@ -96,6 +96,7 @@ func nonEmpty(t *lua.LTable) bool {
 
 // copies are the tables copied so far.
 type copies struct {
+	l       *lua.LState
 	arrayMT *lua.LTable
 	of      map[*lua.LTable]*lua.LTable
 }
@@ -106,7 +107,7 @@ func copyTable(t *lua.LTable, seen copies) *lua.LTable {
 	if c := seen.of[t]; c != nil {
 		return c
 	}
-	c := value.Table()
+	c := seen.l.CreateTable(0, 4)
 	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(seen.arrayMT) {
 		c.Metatable = value.ArrayMark
 	}
