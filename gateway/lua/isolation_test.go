@@ -101,6 +101,22 @@ func TestRequestKeepsItsFields(t *testing.T) {
 	}
 }
 
+func TestDeepTables(t *testing.T) {
+	h := single(t)
+	f := build(t, h, `return function(conf, ctx)
+		local t = {}
+		ctx.deep, ctx.me = t, ctx
+		for i = 1, 20000 do t.t = {} t = t.t end
+		t.t = ctx.deep
+		ngx.header.x = {t}
+		require("apisix.core").response.add_header("y", {t})
+		ngx.print(pcall(require("cjson").encode, ctx.deep))
+	end`)
+	if got := printed(t, f, request("/")); !strings.HasSuffix(got, "Cannot serialise, excessive depth (1001)") {
+		t.Errorf("got %.80s", got)
+	}
+}
+
 func TestEndlessLoopsAreCutOff(t *testing.T) {
 	h := host(t, Options{Budget: 30 * time.Millisecond})
 	for name, code := range map[string]string{

@@ -71,15 +71,15 @@ func (s *state) keep() {
 		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
 		k := &kept{}
 		if ctx {
-			k.ctx = copyTable(s.ctx, seen)
+			k.ctx = seen.table(s.ctx, 0)
 		}
 		if ngx {
-			k.ngx = copyTable(s.ngxCtx, seen)
+			k.ngx = seen.table(s.ngxCtx, 0)
 		}
 		if s.pairs != nil {
 			k.vars = make(map[string]lua.LValue, len(s.pairs))
 			for name, v := range s.pairs {
-				k.vars[name] = copyValue(v, seen)
+				k.vars[name] = seen.value(v, 0)
 			}
 		}
 		s.c.SetValue(keptKey{}, k)
@@ -101,26 +101,30 @@ type copies struct {
 	of      map[*lua.LTable]*lua.LTable
 }
 
-// copyTable copies data; functions, userdata and threads are left out, because
-// they belong to the state that made them.
-func copyTable(t *lua.LTable, seen copies) *lua.LTable {
-	if c := seen.of[t]; c != nil {
+// maxCopied is how deep tables may lie in each other to be kept: deeper ones
+// would cost stack.
+const maxCopied = 100
+
+// table copies data; functions, userdata and threads are left out, because they
+// belong to the state that made them.
+func (cs copies) table(t *lua.LTable, depth int) *lua.LTable {
+	if c := cs.of[t]; c != nil {
 		return c
 	}
-	c := seen.l.CreateTable(0, 4)
-	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(seen.arrayMT) {
+	c := cs.l.CreateTable(0, 4)
+	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(cs.arrayMT) {
 		c.Metatable = value.ArrayMark
 	}
-	seen.of[t] = c
+	cs.of[t] = c
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		if k := copyValue(k, seen); k != lua.LNil {
-			c.RawSet(k, copyValue(v, seen))
+		if k := cs.value(k, depth); k != lua.LNil {
+			c.RawSet(k, cs.value(v, depth))
 		}
 	}
 	return c
 }
 
-func copyValue(v lua.LValue, seen copies) lua.LValue {
+func (cs copies) value(v lua.LValue, depth int) lua.LValue {
 	switch v := v.(type) {
 	case lua.LString, lua.LNumber, lua.LBool:
 		return v
@@ -129,7 +133,9 @@ func copyValue(v lua.LValue, seen copies) lua.LValue {
 			return v
 		}
 	case *lua.LTable:
-		return copyTable(v, seen)
+		if depth < maxCopied {
+			return cs.table(v, depth+1)
+		}
 	}
 	return lua.LNil
 }
