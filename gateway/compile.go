@@ -21,8 +21,10 @@ type compiler struct {
 	instances *instances
 	upstreams *upstreams
 
-	snap   *configcenter.Snapshot
-	routes map[string]*compiled
+	snap *configcenter.Snapshot
+	// enabled are the plugins that the configuration itself enables; nil: it does not say.
+	enabled map[string]bool
+	routes  map[string]*compiled
 	// users are the routes to recompile when an object changes.
 	users map[resource.Ref]map[string]struct{}
 	order int64 // of the next new route, see router.Route.Order
@@ -34,7 +36,6 @@ type compiler struct {
 	globalUses    []*instanceRef
 	globalSecrets map[string]struct{} // managers whose secrets the global rules use
 	clear         map[string]clearSSL // ssl objects in clear
-	globalFresh   bool
 	problems      map[resource.Ref]configcenter.Problem
 }
 
@@ -76,7 +77,7 @@ func (k *compiler) empty() *table {
 func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []configcenter.Problem) {
 	k.snap = snap
 	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs}
-	dirty := k.dirty(snap.Changes())
+	dirty := k.dirty(k.withPlugins(snap.Changes()))
 	t.upstreams = k.upstreams.update(snap, old.upstreams, dirty[resource.Upstreams], k.fail)
 	k.compileConsumers(dirty)
 	t.consumers = k.consumers
@@ -85,6 +86,28 @@ func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []c
 	t.router = k.compileRoutes(old.router, dirty[resource.Routes])
 	k.compileCerts(t, old, dirty[resource.SSLs])
 	return t, k.allProblems()
+}
+
+// withPlugins takes note of a changed list of enabled plugins: everything that
+// may have plugins is compiled anew then.
+func (k *compiler) withPlugins(changes []resource.Ref) []resource.Ref {
+	list := func(r resource.Ref) bool { return r.Kind == resource.PluginList }
+	if !k.o.FollowPlugins || !slices.ContainsFunc(changes, list) {
+		return changes
+	}
+	k.enabled = nil
+	for item := range k.snap.All(resource.PluginList) {
+		k.enabled = map[string]bool{}
+		for _, p := range *item.Value.(*resource.EnabledPlugins) {
+			k.enabled[p.Name] = k.enabled[p.Name] || !p.Stream
+		}
+	}
+	for _, kind := range []resource.Kind{resource.Routes, resource.Consumers, resource.GlobalRules} {
+		for item := range k.snap.All(kind) {
+			changes = append(changes, resource.Ref{Kind: kind, ID: item.ID})
+		}
+	}
+	return changes
 }
 
 // dirty is what must be compiled anew: the changed objects, and the routes
@@ -324,10 +347,17 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 	for _, name := range names {
 		c := set[name]
 		used(resource.PluginMetadata, name)
+		if k.enabled != nil && !k.enabled[name] {
+			if k.o.StrictPlugins {
+				return uses, nil, &plugins.UnknownError{Name: name}
+			}
+			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
+			continue
+		}
 		ref, err := k.instance(c.owner, name, c.conf, func(id string) { used(resource.Secrets, id) })
 		var unknown *plugins.UnknownError
 		switch {
-		case errors.As(err, &unknown):
+		case errors.As(err, &unknown) && !k.o.StrictPlugins:
 			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
 			continue
 		case err != nil:

@@ -73,7 +73,9 @@ func (w *walk) choose() *plugins.Reply {
 	case *upstream:
 		w.up = u
 	case *upstreamSlot:
-		w.up = w.table.upstreamAt(u.slot)
+		if w.up = w.table.upstreamAt(u.slot); w.up == nil {
+			return &plugins.Reply{Status: 500, Body: "failed to fetch upstream info by upstream id: " + u.id}
+		}
 	default:
 		w.up = w.table.upstreamOf(w.route)
 		if w.up == nil && w.route.slot < 0 && !w.route.badUpstream {
@@ -219,7 +221,7 @@ func (w *walk) settle() {
 		return
 	}
 	t := &w.Tries[len(w.Tries)-1]
-	t.Total = w.g.o.Now().Sub(w.Start)
+	t.Total = w.End.Sub(w.Start)
 	w.open.Done(balancer.Outcome{Final: true, Status: t.Status, Latency: t.Header})
 	w.open = nil
 }

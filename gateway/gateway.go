@@ -34,8 +34,14 @@ import (
 type Options struct {
 	Catalog *plugins.Catalog
 	Shared  *plugins.Shared
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// FollowPlugins lets the configuration's own list of plugins, if it has one,
+	// choose among the catalog's (standalone files, data planes).
+	FollowPlugins bool
+	// StrictPlugins refuses an object with a plugin that is not enabled;
+	// otherwise that plugin is skipped with a warning.
+	StrictPlugins bool
+	Log           *slog.Logger
+	Now           func() time.Time // nil: time.Now
 
 	Mode router.Mode // how routes are matched
 	Path PathOptions // how paths are made ready for it

@@ -4,7 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"sluice/balancer"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway/certs"
@@ -100,10 +99,4 @@ func (t *table) upstreamAt(slot int) *upstream {
 		return nil
 	}
 	return t.upstreams[slot]
-}
-
-// pick is one candidate set: the endpoints of an upstream as resolved now.
-type nodeSet struct {
-	picker balancer.Picker
-	nodes  []*balancer.Endpoint
 }

@@ -66,7 +66,7 @@ func (in *Instance) takesPart(c *Ctx) bool {
 type Chain struct {
 	rewrite, access, beforeProxy []replyStep
 	rewriteInConsumer            []replyStep
-	header                       []headerStep
+	header, delayedHeader        []headerStep
 	body, delayed                []bodyStep
 	log                          []logStep
 	names                        map[string]bool
@@ -129,6 +129,9 @@ func (ch *Chain) place(in *Instance, added bool) {
 	}
 	if p.HeaderFilter != nil {
 		ch.header = append(ch.header, headerStep{in, p.HeaderFilter})
+	}
+	if p.DelayedHeader != nil {
+		ch.delayedHeader = append(ch.delayedHeader, headerStep{in, p.DelayedHeader})
 	}
 	if p.BodyFilter != nil {
 		ch.body = append(ch.body, bodyStep{in, p.BodyFilter})
@@ -210,10 +213,15 @@ func (ch *Chain) run(c *Ctx, steps []replyStep) (*Reply, error) {
 
 // HeaderFilter runs once the response header is in c.Resp. An error of one
 // instance does not keep the others from running; the first is returned.
-func (ch *Chain) HeaderFilter(c *Ctx) error {
+func (ch *Chain) HeaderFilter(c *Ctx) error { return runHeader(c, ch.header) }
+
+// DelayedHeader runs after every HeaderFilter, in the same way.
+func (ch *Chain) DelayedHeader(c *Ctx) error { return runHeader(c, ch.delayedHeader) }
+
+func runHeader(c *Ctx, steps []headerStep) error {
 	var first error
-	for i := range ch.header {
-		h := &ch.header[i]
+	for i := range steps {
+		h := &steps[i]
 		if c.skips(h.in) || !h.in.takesPart(c) {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/configcenter/resource"
@@ -27,6 +28,8 @@ type Ctx struct {
 	RespHeader wire.Header    // set on the response in HeaderFilter's place, whoever makes it
 
 	Start time.Time
+	// End is when the answer was sent or given up; zero before the log phase.
+	End time.Time
 
 	// Path is the canonical path ($uri): percent-decoded, dot segments and
 	// repeated slashes resolved. The router, plugins and variables all see this
@@ -65,6 +68,7 @@ type Ctx struct {
 
 	routeChain *Chain    // the route's chain while the global rules run, else nil
 	running    *Instance // whose code is on the stack
+	skipped    []string  // plugins that Skip named
 
 	originals []Param
 	exits     []func(*Ctx, *Reply) *Reply
@@ -133,12 +137,12 @@ type Finder interface {
 
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
-	h, tries, params, originals := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0]
+	h, tries, params, originals, skipped := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0], c.skipped[:0]
 	clear(c.exits)
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
-	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
 		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
 		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
 }
@@ -149,8 +153,13 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
 
 func (c *Ctx) skips(in *Instance) bool {
-	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name]
+	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name] ||
+		len(c.skipped) != 0 && slices.Contains(c.skipped, in.Spec.Name)
 }
+
+// Skip leaves the plugin called name out for the rest of the request, wherever
+// it is configured: another one has done its work (workflow).
+func (c *Ctx) Skip(name string) { c.skipped = append(c.skipped, name) }
 
 // Running is the name of the plugin whose code is on the stack, or "".
 func (c *Ctx) Running() string {
@@ -236,6 +245,10 @@ func (c *Ctx) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// Field is a key for values that functions in Lua see, too, as ctx.<name>: what
+// is kept under it must be such that encoding/json can write it.
+type Field string
 
 // SetValue keeps v on this request for later phases of the same plugin.
 func (c *Ctx) SetValue(key, v any) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -133,14 +132,16 @@ func (p *parts) openGateway() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Catalog: p.catalog,
-		Lua:     p.lua(),
-		Shared:  p.shared,
-		Log:     p.log,
-		Mode:    router.Mode(a.Router.HTTP),
+		Catalog:       p.catalog,
+		Lua:           p.lua(),
+		Shared:        p.shared,
+		FollowPlugins: p.cfg.Provider != "etcd" || p.cfg.Deployment.Role == "data_plane",
+		StrictPlugins: p.cfg.Provider != "etcd",
+		Log:           p.log,
+		Mode:          router.Mode(a.Router.HTTP),
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
-		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
+		Attr:      p.pluginAttr,
 		Keyring:   p.center.keyring,
 		Secrets:   p.center.secrets,
 		AccessLog: p.access,

@@ -276,6 +276,10 @@ func (s *state) ctxField(c *plugins.Ctx, name string) lua.LValue {
 		if c.Route != nil {
 			return str(string(c.Route.ID))
 		}
+	default:
+		if v := c.Value(plugins.Field(name)); v != nil {
+			return s.tableOf(v)
+		}
 	}
 	return lua.LNil
 }
