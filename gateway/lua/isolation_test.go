@@ -96,6 +96,12 @@ func TestRequestKeepsItsFields(t *testing.T) {
 	if _, err := get.Call(other, "access"); err == nil {
 		t.Error("another request has the fields")
 	}
+	if f := Field(c, "t"); string(f) != `{"a":[1,2]}` {
+		t.Errorf("a plugin reads %s", f)
+	}
+	if f := Field(c, "none"); f != nil {
+		t.Errorf("a plugin reads %s", f)
+	}
 	if got := printed(t, get, c); got != "2nil58true" {
 		t.Errorf("got %s", got)
 	}

@@ -41,6 +41,28 @@ type kept struct {
 
 type keptKey struct{}
 
+// Field is what a program wrote to ctx.<name> on this request, as JSON; nil when
+// there is nothing. Plugins whose users set such fields read them with it.
+func Field(c *plugins.Ctx, name string) json.RawMessage {
+	k, _ := c.Value(keptKey{}).(*kept)
+	if k == nil || k.ctx == nil {
+		return nil
+	}
+	v := k.ctx.RawGetString(name)
+	if v == lua.LNil {
+		return nil
+	}
+	b, err := (&value.Encoder{Limit: maxField}).Encode(v)
+	if err != nil {
+		c.Log().Error("field of ctx cannot be read", "name", name, "err", err)
+		return nil
+	}
+	return b
+}
+
+// maxField is the longest text that Field returns, in bytes.
+const maxField = 1 << 20
+
 func (s *state) restore() {
 	if s.c == nil {
 		return
