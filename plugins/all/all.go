@@ -7,6 +7,8 @@ package all
 import (
 	"sluice/plugins"
 	cors "sluice/plugins/cors"
+	filelogger "sluice/plugins/file-logger"
+	httplogger "sluice/plugins/http-logger"
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
@@ -14,11 +16,16 @@ import (
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
 	responserewrite "sluice/plugins/response-rewrite"
+	syslog "sluice/plugins/syslog"
+	tcplogger "sluice/plugins/tcp-logger"
+	udplogger "sluice/plugins/udp-logger"
+	zipkin "sluice/plugins/zipkin"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
+		"zipkin":           &zipkin.Plugin,
 		"cors":             &cors.Plugin,
 		"ip-restriction":   &iprestriction.Plugin,
 		"key-auth":         &keyauth.Plugin,
@@ -27,5 +34,10 @@ func Registry() plugins.Registry {
 		"response-rewrite": &responserewrite.Plugin,
 		"public-api":       &publicapi.Plugin,
 		"prometheus":       &prometheus.Plugin,
+		"http-logger":      &httplogger.Plugin,
+		"tcp-logger":       &tcplogger.Plugin,
+		"syslog":           &syslog.Plugin,
+		"udp-logger":       &udplogger.Plugin,
+		"file-logger":      &filelogger.Plugin,
 	}
 }
