@@ -412,14 +412,17 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 
 // metadata is the plugin's metadata with its defaults, or nil.
 func (k *compiler) metadata(name string) json.RawMessage {
-	item := k.snap.Get(resource.PluginMetadata, name)
-	if item == nil {
-		return nil
-	}
-	filled, err := k.o.Catalog.Check(name, k.o.decrypted(name, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
+	filled, err := metadataOf(k.o, k.snap, name)
 	if err != nil {
 		k.fail(resource.PluginMetadata, name, err)
-		return nil
 	}
 	return filled
+}
+
+func metadataOf(o *Options, snap *configcenter.Snapshot, name string) (json.RawMessage, error) {
+	item := snap.Get(resource.PluginMetadata, name)
+	if item == nil {
+		return nil, nil
+	}
+	return o.Catalog.Check(name, o.decrypted(name, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
 }

@@ -17,8 +17,10 @@ import (
 	exampleplugin "sluice/plugins/example-plugin"
 	exittransformer "sluice/plugins/exit-transformer"
 	faultinjection "sluice/plugins/fault-injection"
+	filelogger "sluice/plugins/file-logger"
 	gzip "sluice/plugins/gzip"
 	hmacauth "sluice/plugins/hmac-auth"
+	httplogger "sluice/plugins/http-logger"
 	iprestriction "sluice/plugins/ip-restriction"
 	jwtauth "sluice/plugins/jwt-auth"
 	keyauth "sluice/plugins/key-auth"
@@ -35,10 +37,14 @@ import (
 	responserewrite "sluice/plugins/response-rewrite"
 	serverlesspostfunction "sluice/plugins/serverless-post-function"
 	serverlessprefunction "sluice/plugins/serverless-pre-function"
+	syslog "sluice/plugins/syslog"
+	tcplogger "sluice/plugins/tcp-logger"
 	trafficsplit "sluice/plugins/traffic-split"
 	uarestriction "sluice/plugins/ua-restriction"
+	udplogger "sluice/plugins/udp-logger"
 	uriblocker "sluice/plugins/uri-blocker"
 	workflow "sluice/plugins/workflow"
+	zipkin "sluice/plugins/zipkin"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
@@ -48,6 +54,7 @@ func Registry() plugins.Registry {
 		"exit-transformer":         &exittransformer.Plugin,
 		"client-control":           &clientcontrol.Plugin,
 		"request-id":               &requestid.Plugin,
+		"zipkin":                   &zipkin.Plugin,
 		"fault-injection":          &faultinjection.Plugin,
 		"mocking":                  &mocking.Plugin,
 		"serverless-pre-function":  &serverlessprefunction.Plugin,
@@ -75,6 +82,11 @@ func Registry() plugins.Registry {
 		"public-api":               &publicapi.Plugin,
 		"prometheus":               &prometheus.Plugin,
 		"echo":                     &echo.Plugin,
+		"http-logger":              &httplogger.Plugin,
+		"tcp-logger":               &tcplogger.Plugin,
+		"syslog":                   &syslog.Plugin,
+		"udp-logger":               &udplogger.Plugin,
+		"file-logger":              &filelogger.Plugin,
 		"example-plugin":           &exampleplugin.Plugin,
 		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}
