@@ -11,11 +11,13 @@ import (
 	consumerrestriction "sluice/plugins/consumer-restriction"
 	cors "sluice/plugins/cors"
 	exittransformer "sluice/plugins/exit-transformer"
+	forwardauth "sluice/plugins/forward-auth"
 	hmacauth "sluice/plugins/hmac-auth"
 	iprestriction "sluice/plugins/ip-restriction"
 	jwtauth "sluice/plugins/jwt-auth"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
+	multiauth "sluice/plugins/multi-auth"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
@@ -37,12 +39,14 @@ func Registry() plugins.Registry {
 		"ua-restriction":           &uarestriction.Plugin,
 		"referer-restriction":      &refererrestriction.Plugin,
 		"uri-blocker":              &uriblocker.Plugin,
+		"multi-auth":               &multiauth.Plugin,
 		"hmac-auth":                &hmacauth.Plugin,
 		"basic-auth":               &basicauth.Plugin,
 		"jwt-auth":                 &jwtauth.Plugin,
 		"key-auth":                 &keyauth.Plugin,
 		"consumer-restriction":     &consumerrestriction.Plugin,
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,
+		"forward-auth":             &forwardauth.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"limit-count":              &limitcount.Plugin,
 		"response-rewrite":         &responserewrite.Plugin,
