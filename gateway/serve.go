@@ -50,7 +50,7 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 		if w.ReplySource != "nginx" {
 			rep = w.Exits(rep)
 		}
-		w.reply(rep)
+		w.reply(w.Printed(rep))
 	}
 	w.respond()
 }
@@ -70,7 +70,7 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	w.x, w.table, w.route, w.chain, w.up = x, t, notFound, plugins.Empty, nil
 	w.tried, w.sent = w.tried[:0], wire.Sent{}
 	w.Ctx.Reset(x.Context, &x.Req, t.consumers, g.o.Log)
-	w.Start = g.o.Now()
+	w.Start = x.Began()
 	g.requests.Add(1)
 	return w
 }
@@ -88,6 +88,9 @@ func (w *walk) answer() (*plugins.Reply, error) {
 		if rep, err := phase(w); rep != nil || err != nil {
 			return rep, err
 		}
+	}
+	if rep := w.Printed(nil); rep != nil {
+		return rep, nil
 	}
 	return w.forward()
 }
@@ -280,6 +283,7 @@ func (w *walk) end() {
 	if p := recover(); p != nil {
 		w.panicked(p)
 	}
+	w.End = w.x.Ended()
 	w.settle()
 	w.BytesSent, w.BodySent = w.sent.Total, w.sent.Body
 	w.runLog()

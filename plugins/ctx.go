@@ -28,6 +28,8 @@ type Ctx struct {
 	RespHeader wire.Header    // set on the response in HeaderFilter's place, whoever makes it
 
 	Start time.Time
+	// End is when the answer was sent or given up; zero before the log phase.
+	End time.Time
 
 	// Path is the canonical path ($uri): percent-decoded, dot segments and
 	// repeated slashes resolved. The router, plugins and variables all see this
@@ -70,6 +72,7 @@ type Ctx struct {
 
 	originals []Param
 	exits     []func(*Ctx, *Reply) *Reply
+	printed   *printed // nil: nothing was printed
 
 	finder   Finder
 	vars     map[string]string // set by plugins; wins over everything

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -142,7 +141,7 @@ func (p *parts) openGateway() error {
 		Mode:          router.Mode(a.Router.HTTP),
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
-		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
+		Attr:      p.pluginAttr,
 		Keyring:   p.center.keyring,
 		Secrets:   p.center.secrets,
 		AccessLog: p.access,

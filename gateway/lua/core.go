@@ -10,17 +10,19 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"sluice/configcenter/schema"
+	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/value"
 )
 
 // core is apisix.core: its parts are modules of their own.
 func (s *state) core() lua.LValue {
-	t := s.l.NewTable()
+	t := value.Table()
 	for _, part := range [...]string{"json", "log", "request", "response", "ctx", "schema", "id", "ip", "table", "string",
 		"lrucache", "utils"} {
 		t.RawSetString(part, s.module(s.l, "apisix.core."+part))
 	}
 	t.RawSetString("version", s.table(nil))
-	t.RawSetString("empty_tab", s.l.NewTable())
+	t.RawSetString("empty_tab", value.Table())
 	t.RawSetString("sleep", s.libs["ngx"].RawGetString("sleep"))
 	return t
 }
@@ -35,14 +37,14 @@ func (s *state) coreLog() *lua.LTable {
 		"info": level(slog.LevelInfo), "debug": level(slog.LevelDebug),
 		"delay_exec": func(l *lua.LState) int {
 			f := l.CheckFunction(1)
-			mt := l.NewTable()
+			mt := value.Table()
 			mt.RawSetString("__tostring", l.NewFunction(func(l *lua.LState) int {
 				l.Push(f)
 				l.Call(0, 1)
 				l.Push(text(l.Get(-1)))
 				return 1
 			}))
-			l.Push(l.NewTable())
+			l.Push(value.Table())
 			l.Get(-1).(*lua.LTable).Metatable = mt
 			return 1
 		},
@@ -53,15 +55,15 @@ func (s *state) coreLog() *lua.LTable {
 func (s *state) coreJSON() *lua.LTable {
 	safe := s.cjson(true)
 	encode := func(l *lua.LState, v lua.LValue, force, sorted bool) (lua.LValue, error) {
-		e := encoder{s: s, limit: s.h.o.Output, force: force, sorted: sorted}
-		err := e.value(v, 0)
-		return lua.LString(e.b), err
+		e := value.Encoder{Limit: s.h.o.Output, Array: s.arrayMT, Force: force, Sorted: sorted}
+		b, err := e.Encode(v)
+		return lua.LString(b), err
 	}
 	push := func(force, sorted bool) lua.LGFunction {
 		return func(l *lua.LState) int {
 			v, err := encode(l, l.Get(1), force || l.ToBool(2), sorted)
 			if err != nil {
-				return fail(l, err.Error())
+				return lib.Fail(l, err.Error())
 			}
 			l.Push(v)
 			return 1
@@ -72,7 +74,7 @@ func (s *state) coreJSON() *lua.LTable {
 		"decode": s.coreDecode,
 		"delay_encode": func(l *lua.LState) int {
 			data, force := l.Get(1), l.ToBool(2)
-			mt := l.NewTable()
+			mt := value.Table()
 			mt.RawSetString("__tostring", l.NewFunction(func(l *lua.LState) int {
 				v, err := encode(l, data, force, false)
 				if err != nil {
@@ -81,7 +83,7 @@ func (s *state) coreJSON() *lua.LTable {
 				l.Push(v)
 				return 1
 			}))
-			t := l.NewTable()
+			t := value.Table()
 			t.Metatable = mt
 			l.Push(t)
 			return 1
@@ -97,11 +99,11 @@ func (s *state) coreJSON() *lua.LTable {
 func (s *state) coreDecode(l *lua.LState) int {
 	text, ok := l.Get(1).(lua.LString)
 	if !ok {
-		return fail(l, "bad argument #1 to 'decode' (string expected, got "+l.Get(1).Type().String()+")")
+		return lib.Fail(l, "bad argument #1 to 'decode' (string expected, got "+l.Get(1).Type().String()+")")
 	}
-	v, err := s.decode([]byte(text))
+	v, err := value.Decode([]byte(text))
 	if err != nil {
-		return fail(l, err.Error())
+		return lib.Fail(l, err.Error())
 	}
 	if opts, ok := l.Get(2).(*lua.LTable); ok && lua.LVAsBool(opts.RawGetString("null_as_nil")) {
 		v = withoutNull(v)
@@ -111,7 +113,7 @@ func (s *state) coreDecode(l *lua.LState) int {
 }
 
 func withoutNull(v lua.LValue) lua.LValue {
-	if v == lua.LValue(null) {
+	if v == lua.LValue(value.Null) {
 		return lua.LNil
 	}
 	if t, ok := v.(*lua.LTable); ok {
@@ -120,116 +122,6 @@ func withoutNull(v lua.LValue) lua.LValue {
 		}
 	}
 	return v
-}
-
-// afterCtx is where the arguments begin that follow an optional ctx.
-func afterCtx(l *lua.LState) int {
-	if t := l.Get(1).Type(); t == lua.LTTable || t == lua.LTNil {
-		return 2
-	}
-	return 1
-}
-
-func (s *state) coreRequest() *lua.LTable {
-	variable := func(name string) lua.LGFunction {
-		return func(l *lua.LState) int {
-			if v, ok := s.request(l).LookupVar(name); ok {
-				l.Push(str(v))
-			} else {
-				l.Push(lua.LNil)
-			}
-			return 1
-		}
-	}
-	port := func(name string) lua.LGFunction {
-		return func(l *lua.LState) int {
-			l.Push(lua.LVAsNumber(lua.LString(s.request(l).Var(name))))
-			return 1
-		}
-	}
-	return s.table(map[string]lua.LGFunction{
-		"headers": func(l *lua.LState) int { l.Push(s.headerTable(s.request(l))); return 1 },
-		"header": func(l *lua.LState) int {
-			v := s.requestHeader(s.request(l), l.CheckString(afterCtx(l)))
-			if t, ok := v.(*lua.LTable); ok {
-				v = t.RawGetInt(1)
-			}
-			l.Push(v)
-			return 1
-		},
-		"set_header": func(l *lua.LState) int {
-			i := afterCtx(l)
-			setRequestHeader(s.request(l), strings.Clone(l.CheckString(i)), l.Get(i+1))
-			return 0
-		},
-		"add_header": func(l *lua.LState) int {
-			i := afterCtx(l)
-			c, name := s.request(l), strings.Clone(l.CheckString(i))
-			if !hopByHop[strings.ToLower(fieldName(name))] && !strings.EqualFold(name, "host") {
-				addField(&c.Req.Header, name, l.Get(i+1))
-			}
-			return 0
-		},
-		"get_method": func(l *lua.LState) int { l.Push(str(s.request(l).Req.Method)); return 1 },
-		"get_uri_args": func(l *lua.LState) int {
-			t, _ := decodeArgs(l, s.request(l).Query, 0)
-			l.Push(t)
-			return 1
-		},
-		"set_uri_args": func(l *lua.LState) int {
-			l.Remove(1)
-			return s.setURIArgs(l)
-		},
-		"get_post_args": func(l *lua.LState) int {
-			b, err := s.body(l, 0)
-			if err != nil {
-				return fail(l, err.Error())
-			}
-			t, _ := decodeArgs(l, string(b), 0)
-			l.Push(t)
-			return 1
-		},
-		"get_body": func(l *lua.LState) int {
-			b, err := s.body(l, int64(lua.LVAsNumber(l.Get(1))))
-			if err != nil {
-				return fail(l, err.Error())
-			}
-			if len(b) == 0 {
-				l.Push(lua.LNil)
-				return 1
-			}
-			l.Push(lua.LString(b))
-			return 1
-		},
-		"get_json_request_body_table": s.jsonBody,
-		"get_ip":                      variable("realip_remote_addr"), "get_remote_client_ip": variable("remote_addr"),
-		"get_remote_client_port": port("remote_port"), "get_scheme": variable("scheme"), "get_host": variable("host"),
-		"get_port":         port("server_port"),
-		"get_http_version": func(l *lua.LState) int { l.Push(httpVersion(s.request(l))); return 1 },
-	})
-}
-
-func (s *state) jsonBody(l *lua.LState) int {
-	message := func(text string) int {
-		t := l.NewTable()
-		t.RawSetString("message", lua.LString(text))
-		l.Push(lua.LNil)
-		l.Push(t)
-		return 2
-	}
-	b, err := s.body(l, int64(lua.LVAsNumber(l.Get(1))))
-	switch {
-	case err != nil:
-		return message("could not get body: " + err.Error())
-	case len(b) == 0:
-		return message("could not get body: request body is empty")
-	}
-	v, err := s.decode(b)
-	if err != nil {
-		return message("could not get parse JSON request body: " + err.Error())
-	}
-	l.Push(v)
-	return 1
 }
 
 func (s *state) coreResponse() *lua.LTable {
@@ -342,7 +234,7 @@ func (s *state) holdBody(l *lua.LState) int {
 		c.SetValue(key, h)
 	}
 	if room := limit - len(h.b); room > 0 {
-		p := appendPrinted(nil, pieceOf(s.piece), 0)
+		p := value.AppendPrinted(nil, pieceOf(s.piece))
 		h.b = append(h.b, p[:min(room, len(p))]...)
 	}
 	if !l.ToBool(2) && !s.last {
@@ -366,7 +258,7 @@ func pieceOf(v lua.LValue) lua.LValue {
 
 // lastToken is the last entry of a list like "0.1, 0.2 : 0.3".
 func lastToken(l *lua.LState) int {
-	text := argText(l, 1)
+	text := lib.ArgText(l, 1)
 	if i := strings.LastIndexAny(text, ",:"); i >= 0 {
 		text = text[i+1:]
 	}
@@ -428,7 +320,7 @@ func (s *state) checkSchema(rules, conf *lua.LTable) error {
 	if err != nil {
 		return err
 	}
-	v, err := s.decode(filled)
+	v, err := value.Decode(filled)
 	if err != nil {
 		return err
 	}
@@ -494,14 +386,14 @@ func (s *state) ipMatcher(l *lua.LState) int {
 		text := list.RawGetInt(i).String()
 		p, err := prefix(text)
 		if err != nil {
-			return fail(l, "failed to create ip matcher: invalid ip address: "+text)
+			return lib.Fail(l, "failed to create ip matcher: invalid ip address: "+text)
 		}
 		nets = append(nets, p)
 	}
 	l.Push(s.table(map[string]lua.LGFunction{"match": func(l *lua.LState) int {
 		a, err := netip.ParseAddr(l.CheckString(2))
 		if err != nil {
-			return fail(l, err.Error())
+			return lib.Fail(l, err.Error())
 		}
 		l.Push(lua.LBool(slices.ContainsFunc(nets, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })))
 		return 1

@@ -6,36 +6,27 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/value"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
 
 func raw(b []byte) json.RawMessage { return b }
 
-// clean makes a header value of a text: a line break would begin a new field.
-func clean(v string) string {
-	if strings.ContainsAny(v, "\r\n\x00") {
-		return strings.NewReplacer("\r", "%0D", "\n", "%0A", "\x00", "%00").Replace(v)
-	}
-	return v
-}
-
-// fieldName is a name as ngx.header takes it: underscores stand for hyphens.
-func fieldName(name string) string { return strings.ReplaceAll(name, "_", "-") }
-
 // setField gives a field one value, several (a table), or none (nil).
 func setField(h *wire.Header, name string, v lua.LValue) {
-	name = clean(name)
+	name = lib.Clean(name)
 	switch v := v.(type) {
 	case *lua.LNilType:
 		h.Del(name)
 	case *lua.LTable:
 		h.Del(name)
 		for i := 1; i <= v.Len(); i++ {
-			h.Add(name, clean(string(appendPrinted(nil, v.RawGetInt(i), 0))))
+			h.Add(name, lib.Clean(string(value.AppendPrinted(nil, v.RawGetInt(i)))))
 		}
 	default:
-		h.Set(name, clean(string(appendPrinted(nil, v, 0))))
+		h.Set(name, lib.Clean(string(value.AppendPrinted(nil, v))))
 	}
 }
 
@@ -52,7 +43,7 @@ func valueOf(l *lua.LState, h *wire.Header, name string) lua.LValue {
 		case first == lua.LNil:
 			first = str(f.Value)
 		case all == nil:
-			all = l.NewTable()
+			all = value.Table()
 			all.Append(first)
 			fallthrough
 		default:
@@ -68,31 +59,16 @@ func valueOf(l *lua.LState, h *wire.Header, name string) lua.LValue {
 // headersOf makes a table of a header, names in lower case; looking a name up
 // does not mind case, nor underscores.
 func (s *state) headersOf(h *wire.Header, max int) *lua.LTable {
-	t := s.l.NewTable()
+	t := value.Table()
 	for i := range h.Len() {
 		if max > 0 && i >= max {
 			break
 		}
 		f := h.At(i)
-		addPair(s.l, t, strings.ToLower(f.Name), str(f.Value))
+		lib.AddPair(s.l, t, strings.ToLower(f.Name), str(f.Value))
 	}
 	t.Metatable = s.caseless()
 	return t
-}
-
-// addPair adds a value; a name that comes again gets a table of all.
-func addPair(l *lua.LState, t *lua.LTable, name string, v lua.LValue) {
-	switch old := t.RawGetString(name).(type) {
-	case *lua.LNilType:
-		t.RawSetString(strings.Clone(name), v)
-	case *lua.LTable:
-		old.Append(v)
-	default:
-		all := l.NewTable()
-		all.Append(old)
-		all.Append(v)
-		t.RawSetString(name, all)
-	}
 }
 
 func (s *state) caseless() *lua.LTable {
@@ -100,7 +76,7 @@ func (s *state) caseless() *lua.LTable {
 		return t
 	}
 	t := s.hookMeta(func(l *lua.LState) int {
-		name := strings.ToLower(fieldName(lua.LVAsString(l.Get(2))))
+		name := strings.ToLower(lib.FieldName(lua.LVAsString(l.Get(2))))
 		l.Push(l.CheckTable(1).RawGetString(name))
 		return 1
 	}, nil)
@@ -132,21 +108,17 @@ func (s *state) requestHeader(c *plugins.Ctx, name string) lua.LValue {
 	if wire.EqualFold(name, "Upgrade") && c.Req.Upgrade != "" {
 		return str(c.Req.Upgrade)
 	}
-	return valueOf(s.l, &c.Req.Header, fieldName(name))
+	return valueOf(s.l, &c.Req.Header, lib.FieldName(name))
 }
 
-// hopByHop fields are the engine's.
-var hopByHop = map[string]bool{"connection": true, "transfer-encoding": true, "content-length": true, "upgrade": true,
-	"keep-alive": true, "te": true, "trailer": true}
-
 func setRequestHeader(c *plugins.Ctx, name string, v lua.LValue) {
-	name = fieldName(name)
+	name = lib.FieldName(name)
 	switch lower := strings.ToLower(name); {
 	case lower == "host":
 		if v != lua.LNil {
-			c.Req.Host = clean(string(appendPrinted(nil, v, 0)))
+			c.Req.Host = lib.Clean(string(value.AppendPrinted(nil, v)))
 		}
-	case hopByHop[lower]:
+	case lib.HopByHop[lower]:
 	default:
 		setField(&c.Req.Header, name, v)
 	}
@@ -163,10 +135,10 @@ func (s *state) respHeader(c *plugins.Ctx) *wire.Header {
 
 func (s *state) respHeaderIndex(l *lua.LState) int {
 	c := s.request(l)
-	name := fieldName(lua.LVAsString(l.Get(2)))
+	name := lib.FieldName(lua.LVAsString(l.Get(2)))
 	v := valueOf(l, s.respHeader(c), name)
 	if v == lua.LNil && c.Resp != nil && wire.EqualFold(name, "Content-Length") && c.Resp.ContentLength >= 0 {
-		v = lua.LString(formatNumber(float64(c.Resp.ContentLength)))
+		v = lua.LString(value.FormatNumber(float64(c.Resp.ContentLength)))
 	}
 	l.Push(v)
 	return 1
@@ -182,7 +154,7 @@ func (s *state) setRespHeader(l *lua.LState, c *plugins.Ctx, name string, v lua.
 	if s.phase == "body_filter" || s.phase == "log" {
 		l.RaiseError("attempt to set ngx.header.%s after sending out response headers", name)
 	}
-	name = fieldName(name)
+	name = lib.FieldName(name)
 	if wire.EqualFold(name, "Content-Length") {
 		if c.Resp != nil && v == lua.LNil {
 			c.Resp.ContentLength = -1
@@ -203,14 +175,14 @@ func (s *state) respHeaderAdd(l *lua.LState) int {
 }
 
 func addField(h *wire.Header, name string, v lua.LValue) {
-	name = clean(fieldName(name))
+	name = lib.Clean(lib.FieldName(name))
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
 			addField(h, name, t.RawGetInt(i))
 		}
 		return
 	}
-	h.Add(name, clean(string(appendPrinted(nil, v, 0))))
+	h.Add(name, lib.Clean(string(value.AppendPrinted(nil, v))))
 }
 
 func (s *state) respHeaders(l *lua.LState) int {

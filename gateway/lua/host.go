@@ -23,6 +23,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/syntax"
 	"sluice/plugins"
 )
@@ -77,8 +78,8 @@ type Host struct {
 	slots chan struct{} // one for each state at work
 	// closedPrograms changes when a Program is closed, so that states forget it.
 	closedPrograms atomic.Int64
-	dicts          dicts
-	regexes        regexes
+	dicts          *lib.Dicts
+	regexes        lib.Regexes
 	modules        sync.Map // name of an embedded module → *lua.FunctionProto
 
 	ctx    context.Context // ends with Close
@@ -102,7 +103,8 @@ type sharedProto struct {
 // New makes a Host; Close ends it.
 func New(o Options) *Host {
 	o.defaults()
-	h := &Host{o: o, slots: make(chan struct{}, o.States), protos: map[string]*sharedProto{}, id: uuid()}
+	h := &Host{o: o, slots: make(chan struct{}, o.States), protos: map[string]*sharedProto{}, id: uuid(),
+		dicts: lib.NewDicts(o.Dicts, o.Now)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }

@@ -36,7 +36,8 @@ func eval(t *testing.T, h *Host, c *plugins.Ctx, body string) (*plugins.Reply, e
 		t.Fatal(err)
 	}
 	defer f.Close()
-	return f.Call(c, "access")
+	rep, err := f.Call(c, "access")
+	return c.Printed(rep), err
 }
 
 func TestPrinted(t *testing.T) {

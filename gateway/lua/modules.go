@@ -6,15 +6,15 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"hash"
-	"slices"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/syntax"
+	"sluice/gateway/lua/value"
 )
 
 //go:embed modules/*.lua
@@ -40,15 +40,15 @@ func builders() map[string]func(*state) lua.LValue {
 		"apisix.core.schema":   func(s *state) lua.LValue { return s.coreSchema() },
 		"apisix.core.id":       func(s *state) lua.LValue { return s.coreID() },
 		"apisix.core.ip":       func(s *state) lua.LValue { return s.coreIP() },
-		"resty.http":           func(s *state) lua.LValue { return s.restyHTTP() },
-		"resty.string":         func(s *state) lua.LValue { return s.table(restyString) },
+		"resty.http":           func(s *state) lua.LValue { return s.http().Module(s.l) },
+		"resty.string":         func(s *state) lua.LValue { return s.table(lib.RestyString) },
 		"resty.md5":            digest(md5.New),
 		"resty.sha1":           digest(sha1.New),
 		"resty.sha224":         digest(sha256.New224),
 		"resty.sha256":         digest(sha256.New),
 		"resty.sha384":         digest(sha512.New384),
 		"resty.sha512":         digest(sha512.New),
-		"net.url":              func(s *state) lua.LValue { return s.table(map[string]lua.LGFunction{"parse": parseURL}) },
+		"net.url":              func(s *state) lua.LValue { return s.table(map[string]lua.LGFunction{"parse": lib.ParseURL}) },
 		"table.new":            func(s *state) lua.LValue { return s.l.NewFunction(newTable) },
 		"table.clear":          func(s *state) lua.LValue { return s.fromCore("clear") },
 		"table.nkeys":          func(s *state) lua.LValue { return s.fromCore("nkeys") },
@@ -100,19 +100,8 @@ func (s *state) module(l *lua.LState, name string) lua.LValue {
 
 // run runs an embedded file, once for each state.
 func (s *state) run(l *lua.LState, file string) lua.LValue {
-	src, err := embedded.ReadFile("modules/" + file + ".lua")
-	if err != nil {
-		l.RaiseError("%s", err.Error())
-	}
-	p, ok := s.h.modules.Load(file)
-	if !ok {
-		proto, err := syntax.Compile(string(src), file)
-		if err != nil {
-			l.RaiseError("%s", err.Error())
-		}
-		p, _ = s.h.modules.LoadOrStore(file, proto)
-	}
-	env := s.l.NewTable()
+	proto := s.embedded(l, file)
+	env := value.Table()
 	base := s.libs["_G"]
 	for k, v := base.Next(lua.LNil); k != lua.LNil; k, v = base.Next(k) {
 		env.RawSet(k, v)
@@ -120,11 +109,28 @@ func (s *state) run(l *lua.LState, file string) lua.LValue {
 	for _, name := range [...]string{"string", "table", "math", "ngx"} {
 		env.RawSetString(name, s.libs[name])
 	}
-	l.Push(s.function(p.(*lua.FunctionProto), env))
+	l.Push(s.function(proto, env))
 	l.Call(0, 1)
 	v := l.Get(-1)
 	l.Pop(1)
 	return v
+}
+
+// embedded is an embedded file, compiled once for all states.
+func (s *state) embedded(l *lua.LState, file string) *lua.FunctionProto {
+	if p, ok := s.h.modules.Load(file); ok {
+		return p.(*lua.FunctionProto)
+	}
+	src, err := embedded.ReadFile("modules/" + file + ".lua")
+	if err != nil {
+		l.RaiseError("%s", err.Error())
+	}
+	p, err := syntax.Compile(string(src), file)
+	if err != nil {
+		l.RaiseError("%s", err.Error())
+	}
+	s.h.modules.Store(file, p)
+	return p
 }
 
 func (s *state) fromCore(name string) lua.LValue {
@@ -142,7 +148,7 @@ func (s *state) cjson(safe bool) *lua.LTable {
 		if !safe {
 			l.RaiseError("%s", err.Error())
 		}
-		return fail(l, err.Error())
+		return lib.Fail(l, err.Error())
 	}
 	t := s.table(map[string]lua.LGFunction{
 		"encode": func(l *lua.LState) int {
@@ -158,7 +164,7 @@ func (s *state) cjson(safe bool) *lua.LTable {
 			if !ok {
 				return bad(l, errors.New("bad argument #1 to 'decode' (string expected, got "+l.Get(1).Type().String()+")"))
 			}
-			v, err := s.decode([]byte(text))
+			v, err := value.Decode([]byte(text))
 			if err != nil {
 				return bad(l, err)
 			}
@@ -178,119 +184,19 @@ func (s *state) cjson(safe bool) *lua.LTable {
 		"decode_invalid_numbers":              nothing,
 		"encode_skip_unsupported_value_types": nothing,
 	})
-	t.RawSetString("null", null)
+	t.RawSetString("null", value.Null)
 	t.RawSetString("array_mt", s.arrayMT)
 	t.RawSetString("empty_array_mt", s.arrayMT)
-	empty := s.l.NewTable()
-	empty.Metatable = arrayMark
+	empty := value.Table()
+	empty.Metatable = value.ArrayMark
 	t.RawSetString("empty_array", empty)
 	return t
 }
 
-var restyString = map[string]lua.LGFunction{
-	"to_hex": func(l *lua.LState) int { l.Push(lua.LString(hex.EncodeToString([]byte(l.CheckString(1))))); return 1 },
-	"atoi": func(l *lua.LState) int {
-		n, _ := lua.LVAsNumber(lua.LString(l.CheckString(1))), 0
-		l.Push(n)
-		return 1
-	},
-}
-
-// digest makes a module like resty.sha256: new, update, final, reset.
 func digest(mk func() hash.Hash) func(*state) lua.LValue {
-	return func(s *state) lua.LValue {
-		of := func(l *lua.LState) hash.Hash {
-			h, ok := l.CheckUserData(1).Value.(hash.Hash)
-			if !ok {
-				l.ArgError(1, "digest expected")
-			}
-			return h
-		}
-		mt := s.l.NewTable()
-		mt.RawSetString("__metatable", lua.LFalse)
-		mt.RawSetString("__index", s.table(map[string]lua.LGFunction{
-			"update": func(l *lua.LState) int {
-				of(l).Write([]byte(l.CheckString(2)))
-				l.Push(lua.LTrue)
-				return 1
-			},
-			"final": func(l *lua.LState) int { l.Push(lua.LString(of(l).Sum(nil))); return 1 },
-			"reset": func(l *lua.LState) int { of(l).Reset(); l.Push(lua.LTrue); return 1 },
-		}))
-		return s.table(map[string]lua.LGFunction{"new": func(l *lua.LState) int {
-			ud := l.NewUserData()
-			ud.Value, ud.Metatable = mk(), mt
-			l.Push(ud)
-			return 1
-		}})
-	}
+	return func(s *state) lua.LValue { return lib.Digest(s.l, mk) }
 }
 
-// parseURL is net.url's parse, as far as users need it.
-func parseURL(l *lua.LState) int {
-	rest := l.CheckString(1)
-	t := l.NewTable()
-	set := func(name, v string) {
-		if v != "" {
-			t.RawSetString(name, lua.LString(v))
-		}
-	}
-	var fragment, query string
-	rest, fragment, _ = strings.Cut(rest, "#")
-	rest, query, _ = strings.Cut(rest, "?")
-	set("fragment", fragment)
-	args, _ := decodeArgs(l, query, 0)
-	t.RawSetString("query", args)
-	if i := strings.Index(rest, "://"); i > 0 {
-		set("scheme", strings.ToLower(rest[:i]))
-		rest = rest[i+1:]
-	}
-	if authority, ok := strings.CutPrefix(rest, "//"); ok {
-		i := strings.IndexByte(authority, '/')
-		if i < 0 {
-			i = len(authority)
-		}
-		authority, rest = authority[:i], authority[i:]
-		set("authority", authority)
-		if user, host, ok := strings.Cut(authority, "@"); ok {
-			authority = host
-			user, password, _ := strings.Cut(user, ":")
-			set("user", user)
-			set("password", password)
-			set("userinfo", user)
-		}
-		if i := strings.LastIndexByte(authority, ':'); i >= 0 && !strings.HasSuffix(authority, "]") {
-			if n, ok := lua.LVAsNumber(lua.LString(authority[i+1:])), true; ok {
-				t.RawSetString("port", n)
-			}
-			authority = authority[:i]
-		}
-		set("host", authority)
-	}
-	set("path", normalPath(rest))
-	l.Push(t)
-	return 1
-}
-
-// normalPath decodes what need not be escaped in a path, and escapes the rest.
-func normalPath(p string) string {
-	const legal = "-_.~!$&'()*+,;=:@/"
-	var b []byte
-	for i := 0; i < len(p); i++ {
-		c := p[i]
-		escaped := false
-		if c == '%' && i+2 < len(p) {
-			if x, err := hex.DecodeString(p[i+1 : i+3]); err == nil {
-				c, escaped = x[0], true
-				i += 2
-			}
-		}
-		plainChar := unreserved(c) || c == '_' || slices.Contains([]byte(legal), c)
-		if plainChar && (!escaped || c != '/') {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
-		}
-	}
-	return string(b)
+func (s *state) http() *lib.HTTP {
+	return &lib.HTTP{Transport: s.h.transport(), Limit: s.h.o.Output, Timeout: s.h.o.Blocking, Block: s.block}
 }

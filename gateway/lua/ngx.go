@@ -10,6 +10,8 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
 
@@ -20,7 +22,7 @@ func (s *state) makeNgx() *lua.LTable {
 		"eof": nothing, "flush": succeed, "send_headers": succeed, "update_time": nothing, "on_abort": succeed,
 		"get_phase": s.getPhase,
 	})
-	for _, fns := range []map[string]lua.LGFunction{s.timeFunctions(), textFunctions} {
+	for _, fns := range []map[string]lua.LGFunction{s.timeFunctions(), lib.Text} {
 		for name, f := range fns {
 			t.RawSetString(name, s.l.NewFunction(f))
 		}
@@ -28,14 +30,14 @@ func (s *state) makeNgx() *lua.LTable {
 	for name, n := range constants {
 		t.RawSetString(name, n)
 	}
-	t.RawSetString("null", null)
+	t.RawSetString("null", value.Null)
 	t.RawSetString("var", s.vars)
 	t.RawSetString("header", s.hooks(s.respHeaderIndex, s.respHeaderSet))
 	t.RawSetString("arg", s.hooks(s.argIndex, s.argSet))
 	t.RawSetString("shared", s.hooks(s.sharedIndex, nil))
 	t.RawSetString("req", s.table(s.reqFunctions()))
 	t.RawSetString("resp", s.table(map[string]lua.LGFunction{"get_headers": s.respHeaders, "add_header": s.respHeaderAdd}))
-	t.RawSetString("re", s.table(s.reFunctions()))
+	t.RawSetString("re", s.table(s.h.regexes.Functions(s.h.o.Output)))
 	t.RawSetString("timer", s.table(map[string]lua.LGFunction{"at": s.timerAt, "running_count": s.timerCount, "pending_count": zero}))
 	t.RawSetString("worker", s.table(map[string]lua.LGFunction{"id": zero, "count": one, "exiting": no,
 		"pid": func(l *lua.LState) int { l.Push(lua.LNumber(os.Getpid())); return 1 }}))
@@ -75,13 +77,6 @@ func succeed(l *lua.LState) int { l.Push(lua.LNumber(1)); return 1 }
 func zero(l *lua.LState) int    { l.Push(lua.LNumber(0)); return 1 }
 func one(l *lua.LState) int     { l.Push(lua.LNumber(1)); return 1 }
 func no(l *lua.LState) int      { l.Push(lua.LFalse); return 1 }
-
-// fail returns nil and a message, as functions of ngx do.
-func fail(l *lua.LState, msg string) int {
-	l.Push(lua.LNil)
-	l.Push(lua.LString(msg))
-	return 2
-}
 
 func (s *state) ngxIndex(l *lua.LState) int {
 	v := lua.LValue(lua.LNil)
@@ -138,37 +133,10 @@ func (s *state) setStatus(l *lua.LState, code int) {
 	s.status = code
 }
 
-// flatten joins the strings and numbers of nested arrays, as ngx.print does.
-func flatten(t *lua.LTable) []byte {
-	var b []byte
-	for i := 1; i <= t.Len(); i++ {
-		b = appendPrinted(b, t.RawGetInt(i), 0)
-	}
-	return b
-}
-
-func appendPrinted(b []byte, v lua.LValue, depth int) []byte {
-	switch v := v.(type) {
-	case lua.LString:
-		return append(b, v...)
-	case lua.LNumber:
-		return append(b, formatNumber(float64(v))...)
-	case *lua.LTable:
-		for i := 1; i <= v.Len() && depth < 100; i++ {
-			b = appendPrinted(b, v.RawGetInt(i), depth+1)
-		}
-		return b
-	}
-	if v == lua.LValue(null) {
-		return append(b, "null"...)
-	}
-	return append(b, v.String()...)
-}
-
 func (s *state) put(l *lua.LState) int {
 	s.request(l)
 	for i := 1; i <= l.GetTop(); i++ {
-		s.out = appendPrinted(s.out, l.Get(i), 0)
+		s.out = value.AppendPrinted(s.out, l.Get(i))
 	}
 	return s.putDone(l)
 }
@@ -212,7 +180,7 @@ func (s *state) redirect(l *lua.LState) int {
 	default:
 		l.RaiseError("only ngx.HTTP_MOVED_TEMPORARILY, ngx.HTTP_MOVED_PERMANENTLY, ngx.HTTP_PERMANENT_REDIRECT, ngx.HTTP_SEE_OTHER, and ngx.HTTP_TEMPORARY_REDIRECT are allowed")
 	}
-	rep.Header.Set("Location", clean(l.CheckString(1)))
+	rep.Header.Set("Location", lib.Clean(l.CheckString(1)))
 	s.leaveWith(l, exit{asked: true, reply: rep})
 	return 0
 }
@@ -239,7 +207,7 @@ func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 			}
 			rep.Body = raw(b)
 		} else {
-			rep.Body = string(appendPrinted(nil, present[0], 0))
+			rep.Body = string(value.AppendPrinted(nil, present[0]))
 		}
 		s.exit = exit{asked: true, code: int(n), reply: rep}
 		return nil
@@ -255,7 +223,7 @@ func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 			}
 			s.out = append(append(s.out, text...), '\n')
 		} else {
-			s.out = appendPrinted(s.out, b, 0)
+			s.out = value.AppendPrinted(s.out, b)
 		}
 		s.printed = true
 	}
@@ -302,6 +270,25 @@ func (s *state) writeLog(l *lua.LState, level slog.Level, from int) {
 		}
 	}
 	log.Log(context.Background(), level, b.String(), "at", strings.TrimSuffix(l.Where(1), ":"))
+}
+
+func (s *state) sharedIndex(l *lua.LState) int {
+	d := s.h.dicts.Get(lua.LVAsString(l.Get(2)))
+	if d == nil {
+		l.Push(lua.LNil)
+		return 1
+	}
+	mt := s.libs["dict"]
+	if mt == nil {
+		mt = value.Table()
+		mt.RawSetString("__index", s.table(lib.DictMethods))
+		mt.RawSetString("__metatable", lua.LFalse)
+		s.libs["dict"] = mt
+	}
+	ud := l.NewUserData()
+	ud.Value, ud.Metatable = d, mt
+	l.Push(ud)
+	return 1
 }
 
 // block runs wait, which waits for others at most for what is left of the

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
 
@@ -112,6 +114,15 @@ func plain(err error) error {
 	return err
 }
 
+// plain is the error with the chunk's name in front, where it has no place.
+func (s *state) plain(err error) error {
+	err = plain(err)
+	if s.cur == nil || s.cur.name == "" || strings.Contains(err.Error(), "[string ") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", s.cur.name, err)
+}
+
 func text(v lua.LValue) lua.LValue {
 	switch v.(type) {
 	case lua.LString, lua.LNumber:
@@ -160,36 +171,45 @@ func (s *state) leave() {
 	s.h.give(s)
 }
 
-// result is what a function asks for by what it returned, exit or print; nil
-// when the walk shall go on.
+// result is what a call asks for by exit; nil when the walk shall go on. What it
+// printed goes to the request.
 func (s *state) result(err error) (*plugins.Reply, error) {
-	switch {
-	case s.exit.asked && s.exit.reply != nil:
-		return s.exit.reply, nil
-	case s.exit.asked && s.exit.code != 0:
-		return s.exitReply(s.exit.code), nil
-	case s.exit.asked:
-	case err != nil:
-		return nil, plain(err)
+	if err != nil && !s.exit.asked {
+		return nil, s.plain(err)
 	}
 	if s.printed {
-		return s.exitReply(0), nil
+		s.c.Print(s.status, s.out)
 	}
-	return nil, nil
+	switch {
+	case !s.exit.asked, s.exit.reply == nil && s.exit.code == 0:
+		return nil, nil
+	case s.exit.reply != nil:
+		return s.exit.reply, nil
+	case s.exit.code < 0:
+		return &plugins.Reply{Status: 500}, nil
+	}
+	return &plugins.Reply{Status: s.exit.code}, nil
 }
 
-// exitReply is the response to ngx.exit. What was printed before has sent the
-// header already, with the status of that moment.
-func (s *state) exitReply(code int) *plugins.Reply {
-	if code < 0 {
-		code = 500
+// replyBody is the body of a reply as Lua sees it: a text, a table or nil.
+func (s *state) replyBody(body any) (lua.LValue, error) {
+	switch b := body.(type) {
+	case nil:
+		return lua.LNil, nil
+	case string:
+		return lua.LString(b), nil
+	case []byte:
+		return lua.LString(b), nil
 	}
-	rep := &plugins.Reply{Status: code}
-	if s.printed {
-		if rep.Status = 200; s.status != 0 {
-			rep.Status = s.status
-		}
-		rep.Body = append([]byte(nil), s.out...)
+	b, err := json.Marshal(body)
+	if err != nil {
+		return lua.LNil, err
 	}
-	return rep
+	return value.Decode(b)
+}
+
+// encode is the JSON of a value.
+func (s *state) encode(v lua.LValue) ([]byte, error) {
+	e := value.Encoder{Limit: s.h.o.Output, Array: s.arrayMT}
+	return e.Encode(v)
 }

@@ -7,6 +7,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
 	"sluice/plugins"
 )
 
@@ -40,7 +41,7 @@ func (s *state) reqFunctions() map[string]lua.LGFunction {
 		"finish_body":   nothing,
 		"init_body":     nothing,
 		"append_body":   func(l *lua.LState) int { l.RaiseError("ngx.req.append_body is not available"); return 0 },
-		"socket":        func(l *lua.LState) int { return fail(l, "not available") },
+		"socket":        func(l *lua.LState) int { return lib.Fail(l, "not available") },
 		"set_body_file": func(l *lua.LState) int { l.RaiseError("ngx.req.set_body_file is not available"); return 0 },
 	}
 }
@@ -77,75 +78,15 @@ func (s *state) rawHeader(l *lua.LState) int {
 	return 1
 }
 
-// maxArgs is how many arguments are read unless the program says otherwise.
-const maxArgs = 100
-
 func (s *state) getURIArgs(l *lua.LState) int {
 	c := s.request(l)
-	t, cut := decodeArgs(l, c.Query, l.OptInt(1, maxArgs))
+	t, cut := lib.DecodeArgs(l, c.Query, l.OptInt(1, lib.MaxArgs))
 	l.Push(t)
 	if cut {
 		l.Push(lua.LString("truncated"))
 		return 2
 	}
 	return 1
-}
-
-// decodeArgs makes a table of a query; names that come again get a table of all
-// values, names without "=" true.
-func decodeArgs(l *lua.LState, q string, limit int) (t *lua.LTable, cut bool) {
-	t = l.NewTable()
-	for n := 0; q != ""; {
-		var pair string
-		pair, q, _ = strings.Cut(q, "&")
-		if pair == "" {
-			continue
-		}
-		if n++; limit > 0 && n > limit {
-			return t, true
-		}
-		key, val, has := strings.Cut(pair, "=")
-		v := lua.LValue(lua.LTrue)
-		if has {
-			v = lua.LString(unescapeURI(val))
-		}
-		if key = unescapeURI(key); key != "" {
-			addPair(l, t, key, v)
-		}
-	}
-	return t, false
-}
-
-// encodeArgs is the reverse. Tables are walked in their order.
-func encodeArgs(l *lua.LState, t *lua.LTable) string {
-	var b []byte
-	add := func(key string, v lua.LValue) {
-		switch v := v.(type) {
-		case lua.LBool:
-			if !v {
-				return
-			}
-			b = append(append(b, '&'), escapeURI(key)...)
-		case lua.LString, lua.LNumber:
-			b = append(append(append(append(b, '&'), escapeURI(key)...), '='), escapeURI(string(appendPrinted(nil, v, 0)))...)
-		default:
-			l.RaiseError("attempt to use %s as query arg value", v.Type())
-		}
-	}
-	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		key := string(appendPrinted(nil, k, 0))
-		if all, ok := v.(*lua.LTable); ok {
-			for i := 1; i <= all.Len(); i++ {
-				add(key, all.RawGetInt(i))
-			}
-			continue
-		}
-		add(key, v)
-	}
-	if len(b) == 0 {
-		return ""
-	}
-	return string(b[1:])
 }
 
 // derived reports whether the upstream's URI is made of path and query, or was
@@ -167,7 +108,7 @@ func (s *state) setURIArgs(l *lua.LState) int {
 	q := ""
 	switch v := l.Get(1).(type) {
 	case *lua.LTable:
-		q = encodeArgs(l, v)
+		q = lib.EncodeArgs(l, v)
 	default:
 		q = strings.TrimPrefix(l.CheckString(1), "?")
 	}
@@ -243,7 +184,7 @@ func (s *state) getBody(l *lua.LState) int {
 
 func (s *state) getPostArgs(l *lua.LState) int {
 	b, _ := s.request(l).BufferedBody()
-	t, cut := decodeArgs(l, string(b), l.OptInt(1, maxArgs))
+	t, cut := lib.DecodeArgs(l, string(b), l.OptInt(1, lib.MaxArgs))
 	l.Push(t)
 	if cut {
 		l.Push(lua.LString("truncated"))
@@ -271,30 +212,8 @@ func (s *state) timeFunctions() map[string]lua.LGFunction {
 		"today":           layout("2006-01-02", false),
 		"localtime":       layout(time.DateTime, false),
 		"utctime":         layout(time.DateTime, true),
-		"http_time":       func(l *lua.LState) int { l.Push(lua.LString(httpTime(seconds(l)))); return 1 },
-		"cookie_time":     func(l *lua.LState) int { l.Push(lua.LString(cookieTime(seconds(l)))); return 1 },
-		"parse_http_time": parseHTTPTime,
+		"http_time":       lib.HTTPTime,
+		"cookie_time":     lib.CookieTime,
+		"parse_http_time": lib.ParseHTTPTime,
 	}
-}
-
-func seconds(l *lua.LState) time.Time { return time.Unix(int64(l.CheckNumber(1)), 0).UTC() }
-
-func httpTime(t time.Time) string { return t.Format("Mon, 02 Jan 2006 15:04:05 GMT") }
-
-func cookieTime(t time.Time) string {
-	if t.Year() > 2037 {
-		return t.Format("Mon, 02-Jan-2006 15:04:05 GMT")
-	}
-	return t.Format("Mon, 02-Jan-06 15:04:05 GMT")
-}
-
-func parseHTTPTime(l *lua.LState) int {
-	for _, layout := range [...]string{time.RFC1123, "Monday, 02-Jan-06 15:04:05 MST", time.ANSIC} {
-		if t, err := time.Parse(layout, l.CheckString(1)); err == nil {
-			l.Push(lua.LNumber(t.Unix()))
-			return 1
-		}
-	}
-	l.Push(lua.LNil)
-	return 1
 }

@@ -5,6 +5,8 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
 
@@ -54,6 +56,7 @@ type exit struct {
 
 // loaded is a program as it lives in one state.
 type loaded struct {
+	name    string      // of its first chunk, as errors have it
 	env     *lua.LTable // globals of the call; empty between calls
 	globals *lua.LTable // those that loading made, and the libraries
 	modules map[string]lua.LValue
@@ -65,7 +68,7 @@ type loaded struct {
 func newState(h *Host) *state {
 	s := &state{h: h, b: newBudget(), libs: map[string]*lua.LTable{}, shades: map[*lua.LTable]*lua.LTable{},
 		loaded: map[*Program]*loaded{}, seen: h.closedPrograms.Load()}
-	s.l = lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 200, RegistrySize: 1 << 10,
+	s.l = lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 1000, RegistrySize: 1 << 10,
 		RegistryMaxSize: 1 << 16, RegistryGrowStep: 1 << 10, MinimizeStackMemory: true})
 	s.l.SetContext(s.b)
 	s.stop = s.l.NewUserData()
@@ -76,23 +79,17 @@ func newState(h *Host) *state {
 }
 
 // table makes a table of functions.
-func (s *state) table(fns map[string]lua.LGFunction) *lua.LTable {
-	t := s.l.CreateTable(0, len(fns))
-	for name, f := range fns {
-		t.RawSetString(name, s.l.NewFunction(f))
-	}
-	return t
-}
+func (s *state) table(fns map[string]lua.LGFunction) *lua.LTable { return lib.Table(s.l, fns) }
 
 // hooks makes a table whose fields are read and written by functions.
 func (s *state) hooks(index, newindex lua.LGFunction) *lua.LTable {
-	t := s.l.NewTable()
+	t := value.Table()
 	t.Metatable = s.hookMeta(index, newindex)
 	return t
 }
 
 func (s *state) hookMeta(index, newindex lua.LGFunction) *lua.LTable {
-	mt := s.l.NewTable()
+	mt := s.l.CreateTable(0, 3)
 	mt.RawSetString("__index", s.l.NewFunction(index))
 	if newindex != nil {
 		mt.RawSetString("__newindex", s.l.NewFunction(newindex))
@@ -104,10 +101,10 @@ func (s *state) hookMeta(index, newindex lua.LGFunction) *lua.LTable {
 // shade is a table that reads through to lib and keeps what is written to it:
 // each program gets its own, so that none can change a library for another.
 func (s *state) shade(lib *lua.LTable) *lua.LTable {
-	t := s.l.NewTable()
+	t := value.Table()
 	mt := s.shades[lib]
 	if mt == nil {
-		mt = s.l.NewTable()
+		mt = s.l.CreateTable(0, 4)
 		mt.RawSetString("__index", lib)
 		mt.RawSetString("__metatable", lua.LFalse)
 		if own, ok := lib.Metatable.(*lua.LTable); ok {
@@ -127,7 +124,7 @@ func (s *state) shade(lib *lua.LTable) *lua.LTable {
 
 // environment makes the globals of a program.
 func (s *state) environment() *loaded {
-	ld := &loaded{env: s.l.NewTable(), globals: s.l.CreateTable(0, 48), modules: map[string]lua.LValue{}}
+	ld := &loaded{env: value.Table(), globals: s.l.CreateTable(0, 48), modules: map[string]lua.LValue{}}
 	base := s.libs["_G"]
 	for k, v := base.Next(lua.LNil); k != lua.LNil; k, v = base.Next(k) {
 		ld.globals.RawSet(k, v)
@@ -138,7 +135,7 @@ func (s *state) environment() *loaded {
 		ld.modules[name] = t
 	}
 	ld.globals.RawSetString("_G", ld.env)
-	mt := s.l.NewTable()
+	mt := value.Table()
 	mt.RawSetString("__index", ld.globals)
 	mt.RawSetString("__metatable", lua.LFalse)
 	ld.env.Metatable = mt
@@ -178,8 +175,11 @@ func (s *state) get(p *Program) (*loaded, error) {
 	ld := s.environment()
 	s.cur = ld
 	ld.conf = lua.LNil
+	if len(p.protos) > 0 {
+		ld.name = p.protos[0].SourceName
+	}
 	if p.conf != nil {
-		v, err := s.decode(p.conf)
+		v, err := value.Decode(p.conf)
 		if err != nil {
 			return nil, err
 		}

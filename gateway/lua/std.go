@@ -5,7 +5,9 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/syntax"
+	"sluice/gateway/lua/value"
 )
 
 // standard opens those parts of Lua's own library that are safe to share a
@@ -17,7 +19,7 @@ func (s *state) standard() {
 		l.Call(0, 0)
 	}
 	all := l.Get(lua.GlobalsIndex).(*lua.LTable)
-	base := l.NewTable()
+	base := value.Table()
 	for _, name := range [...]string{"assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget",
 		"rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION"} {
 		base.RawSetString(name, all.RawGetString(name))
@@ -34,49 +36,30 @@ func (s *state) standard() {
 	texts.RawSetString("rep", l.NewFunction(s.rep))
 	texts.RawSetString("dump", lua.LNil)
 	texts.RawSetString("__index", lua.LNil) // itself: the metatable of strings
-	s.strMT = l.NewTable()
+	s.strMT = value.Table()
 	s.strMT.RawSetString("__index", texts)
 	s.strMT.RawSetString("__metatable", lua.LFalse)
 	l.SetMetatable(lua.LString(""), s.strMT)
 	s.guardCoroutines()
 	s.libs["table"].RawSetString("new", l.NewFunction(newTable))
 	sys := all.RawGetString("os").(*lua.LTable)
-	s.libs["os"] = l.NewTable()
+	s.libs["os"] = value.Table()
 	for _, name := range [...]string{"clock", "date", "difftime", "time"} {
 		s.libs["os"].RawSetString(name, sys.RawGetString(name))
 	}
 	s.libs["os"].RawSetString("getenv", l.NewFunction(s.getenv))
-	s.libs["bit"] = s.table(bits)
+	s.libs["bit"] = s.table(lib.Bits)
 	s.libs["debug"] = s.table(map[string]lua.LGFunction{"traceback": traceback})
-	s.libs["jit"] = l.NewTable()
-	s.arrayMT = l.NewTable()
-	s.arrayMT.Metatable = arrayMark // programs need the very table, not a shade
+	s.libs["jit"] = value.Table()
+	s.arrayMT = value.Table()
+	s.arrayMT.Metatable = value.ArrayMark // programs need the very table, not a shade
 }
 
 // guardCoroutines makes resume pass on what must end the whole call.
 func (s *state) guardCoroutines() {
 	co := s.libs["coroutine"]
-	const src = `local resume, create, over = ...
-local function pass(...)
-	over()
-	return ...
-end
-local function strict(ok, ...)
-	over()
-	if not ok then error((...), 0) end
-	return ...
-end
-return function(co, ...) return pass(resume(co, ...)) end,
-	function(f)
-		local co = create(f)
-		return function(...) return strict(resume(co, ...)) end
-	end`
 	l := s.l
-	proto, err := syntax.Compile(src, "coroutine")
-	if err != nil {
-		panic(err)
-	}
-	l.Push(s.function(proto, s.libs["_G"]))
+	l.Push(s.function(s.embedded(l, "coroutine"), s.libs["_G"]))
 	l.Push(co.RawGetString("resume"))
 	l.Push(co.RawGetString("create"))
 	l.Push(l.NewFunction(func(l *lua.LState) int {
@@ -231,62 +214,5 @@ func traceback(l *lua.LState) int {
 // newTable is table.new: sizes are hints, and bounded.
 func newTable(l *lua.LState) int {
 	l.Push(l.CreateTable(min(max(l.OptInt(1, 0), 0), 1<<12), min(max(l.OptInt(2, 0), 0), 1<<12)))
-	return 1
-}
-
-// bits is LuaJIT's bit library.
-var bits = map[string]lua.LGFunction{
-	"band":    fold(func(a, b int32) int32 { return a & b }),
-	"bor":     fold(func(a, b int32) int32 { return a | b }),
-	"bxor":    fold(func(a, b int32) int32 { return a ^ b }),
-	"lshift":  shift(func(a int32, n uint) int32 { return a << n }),
-	"rshift":  shift(func(a int32, n uint) int32 { return int32(uint32(a) >> n) }),
-	"arshift": shift(func(a int32, n uint) int32 { return a >> n }),
-	"rol":     shift(func(a int32, n uint) int32 { return int32(uint32(a)<<n | uint32(a)>>(32-n)) }),
-	"ror":     shift(func(a int32, n uint) int32 { return int32(uint32(a)>>n | uint32(a)<<(32-n)) }),
-	"bnot":    func(l *lua.LState) int { l.Push(lua.LNumber(^bit32(l, 1))); return 1 },
-	"tobit":   func(l *lua.LState) int { l.Push(lua.LNumber(bit32(l, 1))); return 1 },
-	"tohex":   tohex,
-	"bswap": func(l *lua.LState) int {
-		v := uint32(bit32(l, 1))
-		l.Push(lua.LNumber(int32(v<<24 | v<<8&0xff0000 | v>>8&0xff00 | v>>24)))
-		return 1
-	},
-}
-
-func bit32(l *lua.LState, i int) int32 { return int32(uint32(int64(l.CheckNumber(i)))) }
-
-func fold(f func(a, b int32) int32) lua.LGFunction {
-	return func(l *lua.LState) int {
-		v := bit32(l, 1)
-		for i := 2; i <= l.GetTop(); i++ {
-			v = f(v, bit32(l, i))
-		}
-		l.Push(lua.LNumber(v))
-		return 1
-	}
-}
-
-func shift(f func(int32, uint) int32) lua.LGFunction {
-	return func(l *lua.LState) int {
-		l.Push(lua.LNumber(f(bit32(l, 1), uint(bit32(l, 2))&31)))
-		return 1
-	}
-}
-
-func tohex(l *lua.LState) int {
-	digits := "0123456789abcdef"
-	n := l.OptInt(2, 8)
-	if n < 0 {
-		n, digits = -n, "0123456789ABCDEF"
-	}
-	n = min(n, 8)
-	v := uint32(bit32(l, 1))
-	b := make([]byte, n)
-	for i := n - 1; i >= 0; i-- {
-		b[i] = digits[v&15]
-		v >>= 4
-	}
-	l.Push(lua.LString(b))
 	return 1
 }

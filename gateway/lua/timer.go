@@ -4,6 +4,8 @@ import (
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"sluice/gateway/lua/lib"
 )
 
 // timer is a function to be called after the request. It belongs to the state
@@ -23,11 +25,11 @@ func (s *state) timerAt(l *lua.LState) int {
 	fn := l.CheckFunction(2)
 	d := time.Duration(float64(delay) * float64(time.Second))
 	if d > s.h.o.Blocking {
-		return fail(l, "delay is longer than "+s.h.o.Blocking.String())
+		return lib.Fail(l, "delay is longer than "+s.h.o.Blocking.String())
 	}
 	if int(s.h.timers.Add(1)) > s.h.o.Timers {
 		s.h.timers.Add(-1)
-		return fail(l, "too many pending timers")
+		return lib.Fail(l, "too many pending timers")
 	}
 	t := timer{at: time.Now().Add(d), fn: fn, cur: s.cur}
 	for i := 3; i <= l.GetTop(); i++ {

@@ -5,6 +5,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/value"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -120,7 +121,7 @@ func (s *state) observe(p *Program, do func(*loaded) error) error {
 		err = do(ld)
 	}
 	if err != nil && !s.exit.asked {
-		return plain(err)
+		return s.plain(err)
 	}
 	return nil
 }
@@ -249,11 +250,12 @@ func (sc *Script) run(c *plugins.Ctx, phase string, piece []byte, last bool) ([]
 	}
 	defer s.leave()
 	s.setPiece(piece, last)
-	err = sc.phase(s, phase)
-	if err != nil && s.exit.asked {
+	if err = sc.phase(s, phase); s.exit.asked {
 		err = nil
+	} else if err != nil {
+		err = s.plain(err)
 	}
-	return s.takePiece(piece), plainNil(err)
+	return s.takePiece(piece), err
 }
 
 func (sc *Script) phase(s *state, phase string) error {
@@ -268,13 +270,6 @@ func (sc *Script) phase(s *state, phase string) error {
 	s.l.Push(f)
 	s.l.Push(s.ctx)
 	return s.l.PCall(1, 0, nil)
-}
-
-func plainNil(err error) error {
-	if err == nil {
-		return nil
-	}
-	return plain(err)
 }
 
 // Transformer changes the responses that are made here: chunks that get (code,
@@ -315,13 +310,13 @@ func (t *Transformer) apply(c *plugins.Ctx, i int, rep *plugins.Reply) (*plugins
 	defer s.leave()
 	ld, err := s.get(t.p)
 	if err != nil {
-		return nil, plain(err)
+		return nil, s.plain(err)
 	}
 	body, err := s.replyBody(rep.Body)
 	if err != nil {
 		return nil, err
 	}
-	header := s.l.NewTable()
+	header := value.Table()
 	for name, value := range rep.Header.All() {
 		header.RawSetString(name, str(value))
 	}
@@ -330,7 +325,7 @@ func (t *Transformer) apply(c *plugins.Ctx, i int, rep *plugins.Reply) (*plugins
 	s.l.Push(body)
 	s.l.Push(header)
 	if err := s.l.PCall(3, 3, nil); err != nil {
-		return nil, plain(err)
+		return nil, s.plain(err)
 	}
 	code, newBody, newHeader := s.l.Get(-3), s.l.Get(-2), s.l.Get(-1)
 	s.l.Pop(3)

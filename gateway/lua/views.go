@@ -6,6 +6,8 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
 
@@ -26,7 +28,7 @@ func (s *state) makeViews() {
 }
 
 func (s *state) freshViews() {
-	s.ctx, s.ngxCtx = s.l.NewTable(), s.l.NewTable()
+	s.ctx, s.ngxCtx = s.l.CreateTable(0, 4), s.l.CreateTable(0, 4)
 	s.ctx.Metatable, s.ngxCtx.Metatable = s.ctxMeta, s.ngxMeta
 }
 
@@ -66,7 +68,7 @@ func (s *state) keep() {
 		return
 	}
 	if s.c != nil {
-		seen := copies{s.arrayMT, map[*lua.LTable]*lua.LTable{}}
+		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
 		k := &kept{}
 		if ctx {
 			k.ctx = copyTable(s.ctx, seen)
@@ -94,6 +96,7 @@ func nonEmpty(t *lua.LTable) bool {
 
 // copies are the tables copied so far.
 type copies struct {
+	l       *lua.LState
 	arrayMT *lua.LTable
 	of      map[*lua.LTable]*lua.LTable
 }
@@ -104,10 +107,9 @@ func copyTable(t *lua.LTable, seen copies) *lua.LTable {
 	if c := seen.of[t]; c != nil {
 		return c
 	}
-	c := new(lua.LTable)
-	c.Metatable = lua.LNil
-	if t.Metatable == lua.LValue(arrayMark) || t.Metatable == lua.LValue(seen.arrayMT) {
-		c.Metatable = arrayMark
+	c := seen.l.CreateTable(0, 4)
+	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(seen.arrayMT) {
+		c.Metatable = value.ArrayMark
 	}
 	seen.of[t] = c
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
@@ -123,7 +125,7 @@ func copyValue(v lua.LValue, seen copies) lua.LValue {
 	case lua.LString, lua.LNumber, lua.LBool:
 		return v
 	case *lua.LUserData:
-		if v == null {
+		if v == value.Null {
 			return v
 		}
 	case *lua.LTable:
@@ -255,6 +257,8 @@ func (s *state) ctxField(c *plugins.Ctx, name string) lua.LValue {
 		return s.consumer(c)
 	case "headers":
 		return s.headerTable(c)
+	case "req_post_args":
+		return s.postArgs(c)
 	case "consumer_name", "consumer_group_id", "route_id", "route_name", "service_id", "service_name",
 		"balancer_ip", "balancer_port":
 		if v, ok := c.LookupVar(name); ok && v != "" {
@@ -274,6 +278,16 @@ func (s *state) ctxField(c *plugins.Ctx, name string) lua.LValue {
 	return lua.LNil
 }
 
+// postArgs are the fields of a form, once its body was read.
+func (s *state) postArgs(c *plugins.Ctx) lua.LValue {
+	b, ok := c.BufferedBody()
+	if !ok || !strings.HasPrefix(c.Req.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		return lua.LNil
+	}
+	t, _ := lib.DecodeArgs(s.l, string(b), 0)
+	return t
+}
+
 func confType(c *plugins.Ctx) string {
 	t := "route"
 	if c.Service != nil {
@@ -287,7 +301,7 @@ func confType(c *plugins.Ctx) string {
 
 // stored is an object as it lies in the store.
 func (s *state) stored(key string, obj any) lua.LValue {
-	t := s.l.NewTable()
+	t := value.Table()
 	t.RawSetString("key", str(key))
 	t.RawSetString("value", s.tableOf(obj))
 	return t
@@ -298,7 +312,7 @@ func (s *state) tableOf(obj any) lua.LValue {
 	if err != nil {
 		return lua.LNil
 	}
-	v, err := s.decode(b)
+	v, err := value.Decode(b)
 	if err != nil {
 		return lua.LNil
 	}
@@ -310,7 +324,7 @@ func (s *state) matched(c *plugins.Ctx) lua.LValue {
 	if c.Route == nil {
 		return lua.LNil
 	}
-	t := s.l.NewTable()
+	t := value.Table()
 	t.RawSetString("_path", str(c.Matched.Path))
 	if c.Matched.Host != "" {
 		t.RawSetString("_host", str(c.Matched.Host))
@@ -377,7 +391,7 @@ func (s *state) argSet(l *lua.LState) int {
 	if l.Get(2) == lua.LNumber(1) {
 		s.piece, s.touched = l.Get(3), true
 		if t, ok := s.piece.(*lua.LTable); ok {
-			s.piece = lua.LString(flatten(t))
+			s.piece = lua.LString(value.Flatten(t))
 		}
 		if s.piece.Type() == lua.LTString && len(s.piece.(lua.LString)) > s.h.o.Output {
 			l.RaiseError("piece is longer than %d bytes", s.h.o.Output)

@@ -2,11 +2,11 @@
 package forwardauth
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -50,7 +50,6 @@ const maxAnswer = 1 << 20
 
 type auth struct {
 	config
-	url    *url.URL
 	client *httpout.Client
 	fields []field // that the gateway sends
 	copied []string
@@ -64,18 +63,19 @@ type field struct {
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	a := &auth{config: *c}
-	var err error
-	if a.url, err = httpout.ParseURL(c.URI); err != nil {
+	if err := httpout.CheckAddress(c.URI); err != nil {
 		return plugins.Phases{}, err
 	}
 	if err := a.prepare(); err != nil {
 		return plugins.Phases{}, err
 	}
-	client, release := httpout.Open(env, httpout.Options{
-		Insecure:    !c.SSLVerify,
-		KeepAlive:   c.KeepAlive,
+	client, release := httpout.Open(env.Shared, httpout.Options{
+		Timeout:     time.Duration(c.Timeout) * time.Millisecond,
+		Verify:      c.SSLVerify,
+		Idle:        c.KeepAlivePool,
 		IdleTimeout: time.Duration(c.KeepAliveTimeout) * time.Millisecond,
-		Pool:        c.KeepAlivePool,
+		NoKeepalive: !c.KeepAlive,
+		MaxBody:     maxAnswer,
 	})
 	a.client = client
 	return plugins.Phases{Access: a.access, Close: release}, nil
@@ -105,7 +105,8 @@ func (a *auth) prepare() error {
 		}
 	}
 	for _, name := range a.RequestHeaders {
-		taken := slices.ContainsFunc(a.fields, func(f field) bool { return strings.EqualFold(f.name, name) })
+		same := func(other string) bool { return strings.EqualFold(other, name) }
+		taken := slices.ContainsFunc(a.fields, func(f field) bool { return same(f.name) }) || slices.ContainsFunc(a.copied, same)
 		if !taken && !httpout.Frames(name) {
 			a.copied = append(a.copied, name)
 		}
@@ -114,11 +115,15 @@ func (a *auth) prepare() error {
 }
 
 func (a *auth) access(c *plugins.Ctx) (*plugins.Reply, error) {
-	r, rep, err := a.request(c)
+	header, rep := a.header(c)
+	if rep != nil {
+		return rep, nil
+	}
+	body, rep, err := a.body(c)
 	if rep != nil || err != nil {
 		return rep, err
 	}
-	answer, err := a.client.Do(c.Context, r)
+	answer, err := a.client.Do(c, a.RequestMethod, a.URI, header, body)
 	if err != nil {
 		c.Log().Warn("failed to process forward auth", "err", err)
 		if !a.AllowDegradation {
@@ -133,57 +138,51 @@ func (a *auth) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	return nil, nil
 }
 
-// request is the call for c. All of it is copied: the call may end before
+// header is that of the call for c. All of it is copied: the call may end before
 // everything is sent.
-func (a *auth) request(c *plugins.Ctx) (*httpout.Request, *plugins.Reply, error) {
-	r := &httpout.Request{Method: a.RequestMethod, URL: a.url, Timeout: time.Duration(a.Timeout) * time.Millisecond,
-		MaxBody: maxAnswer, Header: make(http.Header, len(a.fields)+len(a.copied)+1)}
+func (a *auth) header(c *plugins.Ctx) (http.Header, *plugins.Reply) {
+	h := make(http.Header, len(a.fields)+len(a.copied)+1)
 	for _, f := range a.fields {
 		value := strings.Clone(f.value(c))
 		if !httpout.ValidField(f.name, value) {
 			// The client made it so: no degradation.
 			c.Log().Warn("failed to process forward auth", "err", "invalid characters found in header "+f.name)
-			return nil, plugins.Exit(a.StatusOnError, nil), nil
+			return nil, plugins.Exit(a.StatusOnError, nil)
 		}
-		set(r, f.name, value)
+		h[f.name] = []string{value}
 	}
 	for _, name := range a.copied {
-		a.copy(c, r, name)
+		copyField(c, h, name)
 	}
+	if a.RequestMethod == http.MethodPost {
+		copyField(c, h, "Content-Encoding")
+	}
+	return h, nil
+}
+
+// copyField takes over every field of that name, so that the service decides on
+// all that the upstream will see.
+func copyField(c *plugins.Ctx, h http.Header, name string) {
+	if strings.EqualFold(name, "Host") {
+		h["Host"] = []string{strings.Clone(c.Req.Host)}
+		return
+	}
+	for _, value := range c.Req.Header.Values(name) {
+		h[name] = append(h[name], strings.Clone(value))
+	}
+}
+
+// body is that of the call, or what to answer when it is too long.
+func (a *auth) body(c *plugins.Ctx) ([]byte, *plugins.Reply, error) {
 	if a.RequestMethod != http.MethodPost {
-		return r, nil, nil
+		return nil, nil, nil
 	}
-	a.copy(c, r, "Content-Encoding")
 	body, err := c.Body(a.MaxReqBodySize)
 	if tooLarge := (*plugins.BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
 		c.Log().Warn("failed to process forward auth", "err", err)
 		return nil, plugins.Exit(http.StatusRequestEntityTooLarge, nil), nil
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	r.Body = append([]byte{}, body...)
-	return r, nil, nil
-}
-
-// copy takes over every field of that name, so that the service decides on all
-// that the upstream will see.
-func (a *auth) copy(c *plugins.Ctx, r *httpout.Request, name string) {
-	if strings.EqualFold(name, "Host") {
-		r.Host = strings.Clone(c.Req.Host)
-		return
-	}
-	for _, value := range c.Req.Header.Values(name) {
-		r.Header[name] = append(r.Header[name], strings.Clone(value))
-	}
-}
-
-func set(r *httpout.Request, name, value string) {
-	if strings.EqualFold(name, "Host") {
-		r.Host = value
-		return
-	}
-	r.Header[name] = []string{value}
+	return bytes.Clone(body), nil, err
 }
 
 // refuse is the service's answer for the client.

@@ -1,9 +1,9 @@
-// Package httpout is how plugins call an HTTP service: one request, one answer,
-// within a time, with a bound on what is read, over connections that instances
-// with the same options share. Redirects are not followed, no proxy is used,
-// and certificates are verified unless the options say otherwise.
+// Package httpout makes the calls over HTTP that plugins need beside the
+// request's own way: with a time limit, kept connections, certificates verified
+// or not, and a bound on what is read. Redirects are not followed, no proxy of
+// the environment is used.
 //
-// It does not know who is called, nor what for.
+// It does not know who is called, nor why.
 package httpout
 
 import (
@@ -18,61 +18,60 @@ import (
 	"net/url"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
 
-// Options are of the connections; instances with the same share them.
+// Options of a client. Clients with the same options share their connections.
 type Options struct {
-	Insecure    bool          // certificates are not verified
-	KeepAlive   bool          // connections are used again
-	IdleTimeout time.Duration // of connections in the pool
-	Pool        int           // idle connections kept to one address
+	Timeout     time.Duration // of a whole call; 0: only the context's
+	Verify      bool          // the server's certificate
+	Idle        int           // connections kept for each server; 0: 5
+	IdleTimeout time.Duration // 0: 60 s
+	NoKeepalive bool
+	MaxBody     int64 // of an answer; 0: 1 MiB
 }
 
-// Client calls services. Safe for concurrent use.
-type Client struct{ t *http.Transport }
-
-// Open returns the client of these options and the function that gives it back.
-func Open(env *plugins.Env, o Options) (c *Client, release func()) {
-	return plugins.Share(env.Shared, fmt.Sprintf("httpout %+v", o),
-		func() *Client { return newClient(o) },
-		func(c *Client) { c.t.CloseIdleConnections() })
+// Client calls out. Safe for concurrent use.
+type Client struct {
+	http  *http.Client
+	limit int64
 }
 
-const (
-	maxHeader   = 64 << 10 // bytes of an answer's header
-	dialTimeout = time.Minute
-)
+// Open returns the client for o, made on first use, and its release.
+func Open(shared *plugins.Shared, o Options) (*Client, func()) {
+	return plugins.Share(shared, fmt.Sprintf("httpout/%+v", o), func() *Client { return newClient(o) },
+		func(c *Client) { c.http.CloseIdleConnections() })
+}
+
+const maxHeader = 64 << 10 // bytes of an answer's header
 
 func newClient(o Options) *Client {
-	return &Client{&http.Transport{
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: o.Insecure, MinVersion: tls.VersionTLS12},
+	if o.Idle == 0 {
+		o.Idle = 5
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = time.Minute
+	}
+	if o.MaxBody == 0 {
+		o.MaxBody = 1 << 20
+	}
+	t := &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: !o.Verify, MinVersion: tls.VersionTLS12},
 		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 only
-		DisableKeepAlives:      !o.KeepAlive,
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    o.Pool,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    o.Idle,
 		IdleConnTimeout:        o.IdleTimeout,
+		DisableKeepAlives:      o.NoKeepalive,
+		DisableCompression:     true,
 		MaxResponseHeaderBytes: maxHeader,
-	}}
+	}
+	return &Client{limit: o.MaxBody, http: &http.Client{Transport: t, Timeout: o.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// Request is a call. Its texts must not belong to a connection: the call may
-// end before all of it is sent, and what is left is then still read.
-type Request struct {
-	Method  string
-	URL     *url.URL // http or https, as from ParseURL; not changed
-	Header  http.Header
-	Host    string // "" for the URL's
-	Body    []byte // nil for none
-	Timeout time.Duration
-	MaxBody int64 // bytes of the answer's body that are read
-}
-
-// Answer is what the service said.
+// Answer is what a server said.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -80,70 +79,52 @@ type Answer struct {
 	Cut    bool // the body was longer than MaxBody
 }
 
-// ParseURL reads the address of a service.
-func ParseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		return nil, fmt.Errorf("uri %q is no http or https address", text)
+// Do makes a call. header may be nil; a Host in it is the one sent. The text of
+// errors does not have the query of the address, which may hold a secret.
+//
+// The call may end before all of the request is sent, and what is left is then
+// still read: header and body must not be texts of a connection that is used
+// again. Of ctx only its end is used, so a *plugins.Ctx may be given.
+func (c *Client) Do(ctx context.Context, method, address string, header http.Header, body []byte) (*Answer, error) {
+	if request, ok := ctx.(*plugins.Ctx); ok {
+		ctx = request.Context // which outlives the request
 	}
-	return u, nil
-}
-
-// Do calls a service. ctx ends the call early; a *plugins.Ctx must not be
-// handed in, but the context in it.
-func (c *Client) Do(ctx context.Context, r *Request) (*Answer, error) {
-	own, cancel := context.WithTimeoutCause(context.Background(), r.Timeout, errTimeout)
+	own, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	out := (&http.Request{Method: r.Method, URL: r.URL, Host: r.Host, Header: r.Header,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}).WithContext(own)
-	if _, ok := out.Header["User-Agent"]; !ok {
-		out.Header["User-Agent"] = nil // none, rather than Go's
-	}
-	if len(r.Body) > 0 {
-		out.ContentLength = int64(len(r.Body))
-		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(r.Body)), nil }
-		out.Body = io.NopCloser(bytes.NewReader(r.Body))
-	}
-	resp, err := c.t.RoundTrip(out)
+	r, err := http.NewRequestWithContext(own, method, address, bytes.NewReader(body))
 	if err != nil {
-		return nil, cause(own, err)
+		return nil, bare(err)
 	}
-	defer resp.Body.Close()
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header}
-	a.Body, err = io.ReadAll(io.LimitReader(resp.Body, r.MaxBody+1))
+	r.Header["User-Agent"] = nil // none, rather than Go's
+	for name, values := range header {
+		if wire.EqualFold(name, "Host") && len(values) > 0 {
+			r.Host = values[0]
+			continue
+		}
+		r.Header[name] = values
+	}
+	res, err := c.http.Do(r)
 	if err != nil {
-		return nil, cause(own, err)
+		return nil, fmt.Errorf("%s %s: %w", method, r.URL.Host, bare(err))
 	}
-	if int64(len(a.Body)) > r.MaxBody {
-		a.Body, a.Cut = a.Body[:r.MaxBody], true
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, c.limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: read the answer: %w", method, r.URL.Host, bare(err))
 	}
-	return a, nil
+	cut := int64(len(text)) > c.limit
+	if cut {
+		text = text[:c.limit]
+	}
+	return &Answer{Status: res.StatusCode, Header: res.Header, Body: text, Cut: cut}, nil
 }
 
-var errTimeout = errors.New("timeout")
-
-// cause is why a call failed: our time-out in its own words.
-func cause(ctx context.Context, err error) error {
-	if context.Cause(ctx) == errTimeout {
-		return errTimeout
+// bare takes the address off an error.
+func bare(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
 	}
 	return err
-}
-
-// Frames reports whether a header field belongs to the connection or to the
-// framing of a message, and so must not be carried from one message to another.
-func Frames(name string) bool {
-	for _, n := range [...]string{"Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Expect",
-		"Keep-Alive", "Proxy-Connection", "Te", "Trailer"} {
-		if wire.EqualFold(n, name) {
-			return true
-		}
-	}
-	return false
-}
-
-// ValidField reports whether a header field can be sent.
-func ValidField(name, value string) bool {
-	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidHeaderFieldValue(value)
 }

@@ -23,6 +23,9 @@ func Env() *plugins.Env {
 	return &plugins.Env{
 		Key: "routes/1/test/0", Owner: "routes/1", Name: "test",
 		Log: slog.New(slog.DiscardHandler), Shared: new(plugins.Shared), Now: time.Now,
+		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
+			return Upstream{id, inline}, nil
+		},
 	}
 }
 
@@ -41,6 +44,15 @@ func With(env *plugins.Env, reg plugins.Registry) *plugins.Env {
 	}
 	return env
 }
+
+// Upstream is what Env.Upstream of Env yields: what was asked for.
+type Upstream struct {
+	ID     string
+	Inline *resource.Upstream
+}
+
+// Def is of plugins.Upstream.
+func (u Upstream) Def() *resource.Upstream { return u.Inline }
 
 // Try checks conf against the schema and builds an instance, as the Admin API
 // does. Metadata of env is filled in, too.

@@ -1,4 +1,4 @@
-package lua
+package lib
 
 import (
 	"container/list"
@@ -8,15 +8,22 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// dicts are ngx.shared: the dictionaries named in Options.Dicts.
-type dicts struct {
-	mu sync.Mutex
-	m  map[string]*dict
+// Dicts are ngx.shared: the dictionaries that have a size. The zero value has none.
+type Dicts struct {
+	sizes map[string]int
+	now   func() time.Time
+	mu    sync.Mutex
+	m     map[string]*Dict
 }
 
-// dict is one dictionary: values by key, bounded in bytes; the entry that was
+// NewDicts makes dictionaries of these sizes in bytes.
+func NewDicts(sizes map[string]int, now func() time.Time) *Dicts {
+	return &Dicts{sizes: sizes, now: now, m: map[string]*Dict{}}
+}
+
+// Dict is one dictionary: values by key, bounded in bytes; the entry that was
 // used least recently goes first. Safe for concurrent use.
-type dict struct {
+type Dict struct {
 	mu    sync.Mutex
 	now   func() time.Time
 	limit int
@@ -51,7 +58,7 @@ func sizeOf(v lua.LValue) int {
 	return 8
 }
 
-func (d *dict) get(key string) (*entry, bool) {
+func (d *Dict) get(key string) (*entry, bool) {
 	el := d.m[key]
 	if el == nil {
 		return nil, false
@@ -65,7 +72,7 @@ func (d *dict) get(key string) (*entry, bool) {
 	return e, true
 }
 
-func (d *dict) remove(el *list.Element) {
+func (d *Dict) remove(el *list.Element) {
 	e := el.Value.(*entry)
 	d.order.Remove(el)
 	delete(d.m, e.key)
@@ -74,7 +81,7 @@ func (d *dict) remove(el *list.Element) {
 
 // put stores e. evict says that others may be dropped for it. It reports
 // whether there was room, and whether others went.
-func (d *dict) put(e *entry, evict bool) (ok, forced bool) {
+func (d *Dict) put(e *entry, evict bool) (ok, forced bool) {
 	if e.size() > d.limit {
 		return false, false
 	}
@@ -93,48 +100,26 @@ func (d *dict) put(e *entry, evict bool) (ok, forced bool) {
 	return true, forced
 }
 
-func (h *Host) dict(name string) *dict {
-	limit := h.o.Dicts[name]
+// Get returns the dictionary called name, or nil.
+func (ds *Dicts) Get(name string) *Dict {
+	limit := ds.sizes[name]
 	if limit <= 0 {
 		return nil
 	}
-	h.dicts.mu.Lock()
-	defer h.dicts.mu.Unlock()
-	d := h.dicts.m[name]
+	ds.mu.Lock()
+	defer ds.mu.Unlock()
+	d := ds.m[name]
 	if d == nil {
-		d = &dict{now: h.o.Now, limit: limit, m: map[string]*list.Element{}, order: list.New()}
-		if h.dicts.m == nil {
-			h.dicts.m = map[string]*dict{}
-		}
-		h.dicts.m[name] = d
+		d = &Dict{now: ds.now, limit: limit, m: map[string]*list.Element{}, order: list.New()}
+		ds.m[name] = d
 	}
 	return d
 }
 
-func (s *state) sharedIndex(l *lua.LState) int {
-	d := s.h.dict(lua.LVAsString(l.Get(2)))
-	if d == nil {
-		l.Push(lua.LNil)
-		return 1
-	}
-	ud := l.NewUserData()
-	ud.Value = d
-	mt := s.libs["dict"]
-	if mt == nil {
-		mt = l.NewTable()
-		mt.RawSetString("__index", s.table(dictMethods))
-		mt.RawSetString("__metatable", lua.LFalse)
-		s.libs["dict"] = mt
-	}
-	ud.Metatable = mt
-	l.Push(ud)
-	return 1
-}
-
 // method wraps a function of a dictionary: it gets the receiver, locked.
-func method(f func(l *lua.LState, d *dict) int) lua.LGFunction {
+func method(f func(l *lua.LState, d *Dict) int) lua.LGFunction {
 	return func(l *lua.LState) int {
-		d, ok := l.CheckUserData(1).Value.(*dict)
+		d, ok := l.CheckUserData(1).Value.(*Dict)
 		if !ok {
 			l.ArgError(1, "shared dictionary expected")
 		}
@@ -146,8 +131,8 @@ func method(f func(l *lua.LState, d *dict) int) lua.LGFunction {
 
 // store is set, add and replace. want says whether the key must exist already.
 func store(evict bool, want func(exists bool) string) lua.LGFunction {
-	return method(func(l *lua.LState, d *dict) int {
-		key := argText(l, 2)
+	return method(func(l *lua.LState, d *Dict) int {
+		key := ArgText(l, 2)
 		e := &entry{key: key, value: l.Get(3), flags: l.OptInt(5, 0)}
 		if ttl := float64(l.OptNumber(4, 0)); ttl > 0 {
 			e.until = d.now().Add(time.Duration(ttl * float64(time.Second)))
@@ -168,7 +153,7 @@ func store(evict bool, want func(exists bool) string) lua.LGFunction {
 			l.Push(lua.LTrue)
 			return 1
 		default:
-			return fail(l, "bad value type")
+			return Fail(l, "bad value type")
 		}
 		ok, forced := d.put(e, evict)
 		if !ok {
@@ -184,9 +169,10 @@ func store(evict bool, want func(exists bool) string) lua.LGFunction {
 	})
 }
 
-var dictMethods = map[string]lua.LGFunction{
-	"get": method(func(l *lua.LState, d *dict) int {
-		e, ok := d.get(argText(l, 2))
+// DictMethods are those of a userdata that holds a *Dict.
+var DictMethods = map[string]lua.LGFunction{
+	"get": method(func(l *lua.LState, d *Dict) int {
+		e, ok := d.get(ArgText(l, 2))
 		if !ok || e.list != nil {
 			l.Push(lua.LNil)
 			return 1
@@ -218,18 +204,18 @@ var dictMethods = map[string]lua.LGFunction{
 		}
 		return ""
 	}),
-	"delete": method(func(l *lua.LState, d *dict) int {
-		if el := d.m[argText(l, 2)]; el != nil {
+	"delete": method(func(l *lua.LState, d *Dict) int {
+		if el := d.m[ArgText(l, 2)]; el != nil {
 			d.remove(el)
 		}
 		return 0
 	}),
 	"incr": method(incr),
-	"ttl": method(func(l *lua.LState, d *dict) int {
-		e, ok := d.get(argText(l, 2))
+	"ttl": method(func(l *lua.LState, d *Dict) int {
+		e, ok := d.get(ArgText(l, 2))
 		switch {
 		case !ok:
-			return fail(l, "not found")
+			return Fail(l, "not found")
 		case e.until.IsZero():
 			l.Push(lua.LNumber(0))
 		default:
@@ -237,10 +223,10 @@ var dictMethods = map[string]lua.LGFunction{
 		}
 		return 1
 	}),
-	"expire": method(func(l *lua.LState, d *dict) int {
-		e, ok := d.get(argText(l, 2))
+	"expire": method(func(l *lua.LState, d *Dict) int {
+		e, ok := d.get(ArgText(l, 2))
 		if !ok {
-			return fail(l, "not found")
+			return Fail(l, "not found")
 		}
 		if e.until = (time.Time{}); l.CheckNumber(3) > 0 {
 			e.until = d.now().Add(time.Duration(float64(l.CheckNumber(3)) * float64(time.Second)))
@@ -248,12 +234,12 @@ var dictMethods = map[string]lua.LGFunction{
 		l.Push(lua.LTrue)
 		return 1
 	}),
-	"flush_all": method(func(l *lua.LState, d *dict) int {
+	"flush_all": method(func(l *lua.LState, d *Dict) int {
 		d.m, d.size = map[string]*list.Element{}, 0
 		d.order.Init()
 		return 0
 	}),
-	"flush_expired": method(func(l *lua.LState, d *dict) int {
+	"flush_expired": method(func(l *lua.LState, d *Dict) int {
 		n := 0
 		for el := d.order.Front(); el != nil; {
 			next := el.Next()
@@ -266,7 +252,7 @@ var dictMethods = map[string]lua.LGFunction{
 		l.Push(lua.LNumber(n))
 		return 1
 	}),
-	"get_keys": method(func(l *lua.LState, d *dict) int {
+	"get_keys": method(func(l *lua.LState, d *Dict) int {
 		limit := l.OptInt(2, 1024)
 		t := l.NewTable()
 		for el := d.order.Front(); el != nil && (limit == 0 || t.Len() < limit); el = el.Next() {
@@ -275,14 +261,14 @@ var dictMethods = map[string]lua.LGFunction{
 		l.Push(t)
 		return 1
 	}),
-	"capacity":   method(func(l *lua.LState, d *dict) int { l.Push(lua.LNumber(d.limit)); return 1 }),
-	"free_space": method(func(l *lua.LState, d *dict) int { l.Push(lua.LNumber(d.limit - d.size)); return 1 }),
-	"lpush":      method(func(l *lua.LState, d *dict) int { return push(l, d, true) }),
-	"rpush":      method(func(l *lua.LState, d *dict) int { return push(l, d, false) }),
-	"lpop":       method(func(l *lua.LState, d *dict) int { return pop(l, d, true) }),
-	"rpop":       method(func(l *lua.LState, d *dict) int { return pop(l, d, false) }),
-	"llen": method(func(l *lua.LState, d *dict) int {
-		e, ok := d.get(argText(l, 2))
+	"capacity":   method(func(l *lua.LState, d *Dict) int { l.Push(lua.LNumber(d.limit)); return 1 }),
+	"free_space": method(func(l *lua.LState, d *Dict) int { l.Push(lua.LNumber(d.limit - d.size)); return 1 }),
+	"lpush":      method(func(l *lua.LState, d *Dict) int { return push(l, d, true) }),
+	"rpush":      method(func(l *lua.LState, d *Dict) int { return push(l, d, false) }),
+	"lpop":       method(func(l *lua.LState, d *Dict) int { return pop(l, d, true) }),
+	"rpop":       method(func(l *lua.LState, d *Dict) int { return pop(l, d, false) }),
+	"llen": method(func(l *lua.LState, d *Dict) int {
+		e, ok := d.get(ArgText(l, 2))
 		n := 0
 		if ok {
 			n = len(e.list)
@@ -292,38 +278,38 @@ var dictMethods = map[string]lua.LGFunction{
 	}),
 }
 
-func incr(l *lua.LState, d *dict) int {
-	key, by := argText(l, 2), l.CheckNumber(3)
+func incr(l *lua.LState, d *Dict) int {
+	key, by := ArgText(l, 2), l.CheckNumber(3)
 	e, ok := d.get(key)
 	if !ok {
 		start, has := l.Get(4).(lua.LNumber)
 		if !has {
-			return fail(l, "not found")
+			return Fail(l, "not found")
 		}
 		e = &entry{key: key, value: start + by}
 		if ttl := float64(l.OptNumber(5, 0)); ttl > 0 {
 			e.until = d.now().Add(time.Duration(ttl * float64(time.Second)))
 		}
 		if ok, _ := d.put(e, true); !ok {
-			return fail(l, "no memory")
+			return Fail(l, "no memory")
 		}
 		l.Push(e.value)
 		return 1
 	}
 	n, isNumber := e.value.(lua.LNumber)
 	if !isNumber {
-		return fail(l, "not a number")
+		return Fail(l, "not a number")
 	}
 	e.value = n + by
 	l.Push(e.value)
 	return 1
 }
 
-func push(l *lua.LState, d *dict, left bool) int {
-	key := argText(l, 2)
+func push(l *lua.LState, d *Dict, left bool) int {
+	key := ArgText(l, 2)
 	e, ok := d.get(key)
 	if ok && e.list == nil {
-		return fail(l, "value not a list")
+		return Fail(l, "value not a list")
 	}
 	next := &entry{key: key, value: lua.LNil}
 	if ok {
@@ -336,14 +322,14 @@ func push(l *lua.LState, d *dict, left bool) int {
 		next.list = append(next.list[:len(next.list):len(next.list)], v)
 	}
 	if ok, _ := d.put(next, true); !ok {
-		return fail(l, "no memory")
+		return Fail(l, "no memory")
 	}
 	l.Push(lua.LNumber(len(next.list)))
 	return 1
 }
 
-func pop(l *lua.LState, d *dict, left bool) int {
-	e, ok := d.get(argText(l, 2))
+func pop(l *lua.LState, d *Dict, left bool) int {
+	e, ok := d.get(ArgText(l, 2))
 	if !ok || len(e.list) == 0 {
 		l.Push(lua.LNil)
 		return 1

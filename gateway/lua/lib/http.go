@@ -1,4 +1,4 @@
-package lua
+package lib
 
 import (
 	"bytes"
@@ -12,13 +12,24 @@ import (
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
+
+	"sluice/gateway/lua/value"
 )
+
+// HTTP is resty.http: new() and request_uri(). The zero value is not ready.
+type HTTP struct {
+	Transport http.RoundTripper
+	Limit     int           // bytes of an answer's body
+	Timeout   time.Duration // unless the program sets one
+	// Block runs f where a call may wait: its context ends when it may no more.
+	Block func(l *lua.LState, f func(context.Context))
+}
 
 // client is an object of resty.http.
 type client struct{ timeout time.Duration }
 
-// restyHTTP is resty.http: new() and request_uri().
-func (s *state) restyHTTP() *lua.LTable {
+// Module makes the module for an interpreter.
+func (h *HTTP) Module(l *lua.LState) *lua.LTable {
 	of := func(l *lua.LState) *client {
 		c, ok := l.CheckUserData(1).Value.(*client)
 		if !ok {
@@ -26,9 +37,13 @@ func (s *state) restyHTTP() *lua.LTable {
 		}
 		return c
 	}
-	mt := s.l.NewTable()
+	succeed := func(l *lua.LState) int { l.Push(lua.LNumber(1)); return 1 }
+	headers := value.Table()
+	headers.RawSetString("__index", l.NewFunction(anyCase))
+	headers.RawSetString("__metatable", lua.LFalse)
+	mt := value.Table()
 	mt.RawSetString("__metatable", lua.LFalse)
-	mt.RawSetString("__index", s.table(map[string]lua.LGFunction{
+	mt.RawSetString("__index", Table(l, map[string]lua.LGFunction{
 		"set_timeout": func(l *lua.LState) int {
 			of(l).timeout = time.Duration(l.CheckNumber(2)) * time.Millisecond
 			return 0
@@ -38,15 +53,21 @@ func (s *state) restyHTTP() *lua.LTable {
 			of(l).timeout = time.Duration(ms) * time.Millisecond
 			return 0
 		},
-		"request_uri":   func(l *lua.LState) int { return s.requestURI(l, of(l)) },
+		"request_uri":   func(l *lua.LState) int { return h.requestURI(l, of(l), headers) },
 		"set_keepalive": succeed, "close": succeed,
 	}))
-	return s.table(map[string]lua.LGFunction{"new": func(l *lua.LState) int {
+	return Table(l, map[string]lua.LGFunction{"new": func(l *lua.LState) int {
 		ud := l.NewUserData()
-		ud.Value, ud.Metatable = &client{timeout: s.h.o.Blocking}, mt
+		ud.Value, ud.Metatable = &client{timeout: h.Timeout}, mt
 		l.Push(ud)
 		return 1
 	}})
+}
+
+// anyCase finds response fields, which are stored as Go spells them.
+func anyCase(l *lua.LState) int {
+	l.Push(l.CheckTable(1).RawGetString(http.CanonicalHeaderKey(FieldName(lua.LVAsString(l.Get(2))))))
+	return 1
 }
 
 // answer is what came back, whole.
@@ -56,56 +77,43 @@ type answer struct {
 	err  error
 }
 
-func (s *state) requestURI(l *lua.LState, c *client) int {
+func (h *HTTP) requestURI(l *lua.LState, c *client, headerMeta *lua.LTable) int {
 	params, _ := l.Get(3).(*lua.LTable)
 	if params == nil {
-		params = l.NewTable()
+		params = value.Table()
 	}
 	req, err := outgoing(l, l.CheckString(2), params)
 	if err != nil {
-		return fail(l, err.Error())
+		return Fail(l, err.Error())
 	}
 	verify := params.RawGetString("ssl_verify") != lua.LFalse
 	var a answer
-	s.block(l, func(ctx context.Context) {
+	h.Block(l, func(ctx context.Context) {
 		if c.timeout > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, c.timeout)
 			defer cancel()
 		}
-		a = s.h.fetch(req.WithContext(ctx), verify)
+		a = h.fetch(req.WithContext(ctx), verify)
 	})
 	if a.err != nil {
-		return fail(l, httpError(a.err))
+		return Fail(l, httpError(a.err))
 	}
-	res := l.NewTable()
+	res := value.Table()
 	res.RawSetString("status", lua.LNumber(a.resp.StatusCode))
 	res.RawSetString("reason", lua.LString(http.StatusText(a.resp.StatusCode)))
 	res.RawSetString("body", lua.LString(a.body))
 	res.RawSetString("has_body", lua.LBool(len(a.body) > 0))
-	headers := l.NewTable()
+	headers := value.Table()
 	for name, values := range a.resp.Header {
 		for _, v := range values {
-			addPair(l, headers, name, lua.LString(v))
+			AddPair(l, headers, name, lua.LString(v))
 		}
 	}
-	headers.Metatable = s.anyCase()
+	headers.Metatable = headerMeta
 	res.RawSetString("headers", headers)
 	l.Push(res)
 	return 1
-}
-
-// anyCase finds response fields, which are stored as Go spells them.
-func (s *state) anyCase() *lua.LTable {
-	if t := s.libs["anyCase"]; t != nil {
-		return t
-	}
-	t := s.hookMeta(func(l *lua.LState) int {
-		l.Push(l.CheckTable(1).RawGetString(http.CanonicalHeaderKey(fieldName(lua.LVAsString(l.Get(2))))))
-		return 1
-	}, nil)
-	s.libs["anyCase"] = t
-	return t
 }
 
 func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, error) {
@@ -115,7 +123,7 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 	}
 	var body []byte
 	if v := params.RawGetString("body"); v != lua.LNil {
-		body = appendPrinted(nil, v, 0)
+		body = value.AppendPrinted(nil, v)
 	}
 	req, err := http.NewRequest(method, uri, bytes.NewReader(body))
 	if err != nil {
@@ -126,7 +134,7 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 	}
 	switch q := params.RawGetString("query").(type) {
 	case *lua.LTable:
-		req.URL.RawQuery = encodeArgs(l, q)
+		req.URL.RawQuery = EncodeArgs(l, q)
 	case lua.LString:
 		req.URL.RawQuery = strings.TrimPrefix(string(q), "?")
 	}
@@ -140,24 +148,24 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 
 func setOutgoing(req *http.Request, name string, v lua.LValue) {
 	if strings.EqualFold(name, "host") {
-		req.Host = string(appendPrinted(nil, v, 0))
+		req.Host = string(value.AppendPrinted(nil, v))
 		return
 	}
-	if hopByHop[strings.ToLower(name)] {
+	if HopByHop[strings.ToLower(name)] {
 		return
 	}
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
-			req.Header.Add(name, clean(string(appendPrinted(nil, t.RawGetInt(i), 0))))
+			req.Header.Add(name, Clean(string(value.AppendPrinted(nil, t.RawGetInt(i)))))
 		}
 		return
 	}
-	req.Header.Set(name, clean(string(appendPrinted(nil, v, 0))))
+	req.Header.Set(name, Clean(string(value.AppendPrinted(nil, v))))
 }
 
 // fetch makes one request; redirects are the program's business.
-func (h *Host) fetch(req *http.Request, verify bool) answer {
-	rt := h.transport()
+func (h *HTTP) fetch(req *http.Request, verify bool) answer {
+	rt := h.Transport
 	if tr, ok := rt.(*http.Transport); ok && !verify && req.URL.Scheme == "https" {
 		own := tr.Clone()
 		own.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
@@ -169,9 +177,9 @@ func (h *Host) fetch(req *http.Request, verify bool) answer {
 		return answer{err: err}
 	}
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(h.o.Output)+1))
-	if err == nil && len(b) > h.o.Output {
-		err = fmt.Errorf("answer is longer than %d bytes", h.o.Output)
+	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(h.Limit)+1))
+	if err == nil && len(b) > h.Limit {
+		err = fmt.Errorf("answer is longer than %d bytes", h.Limit)
 	}
 	return answer{resp, b, err}
 }

@@ -1,4 +1,4 @@
-package lua
+package lib
 
 import (
 	"strings"
@@ -6,19 +6,20 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/value"
 	"sluice/router/expr"
 )
 
-// regexes are the compiled patterns of the process. Beyond maxRegexes all are
+// Regexes are the compiled patterns of the process. Beyond maxRegexes all are
 // forgotten: who makes patterns of requests must not fill the memory.
-type regexes struct {
+type Regexes struct {
 	mu sync.RWMutex
 	m  map[string]*expr.Regex
 }
 
 const maxRegexes = 2048
 
-func (r *regexes) get(pattern, flags string) (*expr.Regex, error) {
+func (r *Regexes) get(pattern, flags string) (*expr.Regex, error) {
 	key := flags + "\x00" + pattern
 	r.mu.RLock()
 	re := r.m[key]
@@ -39,19 +40,19 @@ func (r *regexes) get(pattern, flags string) (*expr.Regex, error) {
 	return re, nil
 }
 
-// reFunctions are ngx.re.
-func (s *state) reFunctions() map[string]lua.LGFunction {
+// Functions are ngx.re. limit bounds results, in bytes.
+func (r *Regexes) Functions(limit int) map[string]lua.LGFunction {
 	return map[string]lua.LGFunction{
-		"match": s.reMatch, "find": s.reFind, "gmatch": s.reGmatch,
-		"sub":  func(l *lua.LState) int { return s.reSub(l, false) },
-		"gsub": func(l *lua.LState) int { return s.reSub(l, true) },
+		"match": r.match, "find": r.find, "gmatch": r.gmatch,
+		"sub":  func(l *lua.LState) int { return r.sub(l, limit, false) },
+		"gsub": func(l *lua.LState) int { return r.sub(l, limit, true) },
 	}
 }
 
 // pattern reads (subject, regex, options).
-func (s *state) pattern(l *lua.LState, optionsAt int) (string, *expr.Regex, error) {
-	re, err := s.h.regexes.get(l.CheckString(2), l.OptString(optionsAt, ""))
-	return argText(l, 1), re, err
+func (r *Regexes) pattern(l *lua.LState, optionsAt int) (string, *expr.Regex, error) {
+	re, err := r.get(l.CheckString(2), l.OptString(optionsAt, ""))
+	return ArgText(l, 1), re, err
 }
 
 // from is ctx.pos, as an offset.
@@ -85,10 +86,10 @@ func captures(l *lua.LState, t *lua.LTable, re *expr.Regex, subject string, at [
 	return t
 }
 
-func (s *state) reMatch(l *lua.LState) int {
-	subject, re, err := s.pattern(l, 3)
+func (r *Regexes) match(l *lua.LState) int {
+	subject, re, err := r.pattern(l, 3)
 	if err != nil {
-		return fail(l, err.Error())
+		return Fail(l, err.Error())
 	}
 	off, ctx := from(l, subject)
 	at := re.FindSubmatchIndex(subject[off:])
@@ -104,8 +105,8 @@ func (s *state) reMatch(l *lua.LState) int {
 	return 1
 }
 
-func (s *state) reFind(l *lua.LState) int {
-	subject, re, err := s.pattern(l, 3)
+func (r *Regexes) find(l *lua.LState) int {
+	subject, re, err := r.pattern(l, 3)
 	if err != nil {
 		l.Push(lua.LNil)
 		l.Push(lua.LNil)
@@ -127,10 +128,10 @@ func (s *state) reFind(l *lua.LState) int {
 	return 2
 }
 
-func (s *state) reGmatch(l *lua.LState) int {
-	subject, re, err := s.pattern(l, 3)
+func (r *Regexes) gmatch(l *lua.LState) int {
+	subject, re, err := r.pattern(l, 3)
 	if err != nil {
-		return fail(l, err.Error())
+		return Fail(l, err.Error())
 	}
 	all, next := re.FindAllSubmatchIndex(subject, -1), 0
 	l.Push(l.NewFunction(func(l *lua.LState) int {
@@ -145,17 +146,17 @@ func (s *state) reGmatch(l *lua.LState) int {
 	return 1
 }
 
-func (s *state) reSub(l *lua.LState, all bool) int {
-	subject, re, err := s.pattern(l, 4)
+func (r *Regexes) sub(l *lua.LState, limit int, all bool) int {
+	subject, re, err := r.pattern(l, 4)
 	if err != nil {
-		return s.noSub(l, err)
+		return noSub(l, err)
 	}
 	if f, ok := l.Get(3).(*lua.LFunction); ok {
-		return s.subBy(l, re, subject, f, all)
+		return subBy(l, re, subject, f, limit, all)
 	}
-	t, err := re.Template(argText(l, 3))
+	t, err := re.Template(ArgText(l, 3))
 	if err != nil {
-		return s.noSub(l, err)
+		return noSub(l, err)
 	}
 	out, n := subject, 0
 	if all {
@@ -168,7 +169,7 @@ func (s *state) reSub(l *lua.LState, all bool) int {
 	return 2
 }
 
-func (s *state) noSub(l *lua.LState, err error) int {
+func noSub(l *lua.LState, err error) int {
 	l.Push(lua.LNil)
 	l.Push(lua.LNil)
 	l.Push(lua.LString(err.Error()))
@@ -176,7 +177,7 @@ func (s *state) noSub(l *lua.LState, err error) int {
 }
 
 // subBy replaces matches by what f makes of them.
-func (s *state) subBy(l *lua.LState, re *expr.Regex, subject string, f *lua.LFunction, all bool) int {
+func subBy(l *lua.LState, re *expr.Regex, subject string, f *lua.LFunction, most int, all bool) int {
 	limit := 1
 	if all {
 		limit = -1
@@ -190,11 +191,11 @@ func (s *state) subBy(l *lua.LState, re *expr.Regex, subject string, f *lua.LFun
 		l.Push(lua.LString(subject[at[0]:at[1]]))
 		l.Call(2, 1)
 		b = append(b, subject[end:at[0]]...)
-		b = appendPrinted(b, l.Get(-1), 0)
+		b = value.AppendPrinted(b, l.Get(-1))
 		l.Pop(1)
 		end = at[1]
-		if len(b) > s.h.o.Output {
-			l.RaiseError("result is longer than %d bytes", s.h.o.Output)
+		if len(b) > most {
+			l.RaiseError("result is longer than %d bytes", most)
 		}
 	}
 	l.Push(lua.LString(append(b, subject[end:]...)))

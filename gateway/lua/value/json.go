@@ -1,4 +1,4 @@
-package lua
+package value
 
 import (
 	"bytes"
@@ -10,13 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	lua "github.com/yuin/gopher-lua"
 )
 
-// null is ngx.null and cjson.null. All states share it: it never changes.
-var null = func() *lua.LUserData {
+// Null is ngx.null and cjson.null. All states share it: it never changes.
+var Null = func() *lua.LUserData {
 	mt := new(lua.LTable)
 	mt.Metatable = lua.LNil
 	mt.RawSetString("__metatable", lua.LFalse)
@@ -27,9 +26,9 @@ var null = func() *lua.LUserData {
 	return &lua.LUserData{Env: mt, Metatable: mt}
 }()
 
-// arrayMark is the metatable of arrays that came out of JSON empty. All states
+// ArrayMark is the metatable of arrays that came out of JSON empty. All states
 // share it; programs cannot reach it.
-var arrayMark = func() *lua.LTable {
+var ArrayMark = func() *lua.LTable {
 	mt := new(lua.LTable)
 	mt.Metatable = lua.LNil
 	mt.RawSetString("__metatable", lua.LFalse)
@@ -41,11 +40,12 @@ const maxDepth = 1000
 
 var errDepth = errors.New("Cannot serialise, excessive depth (1001)")
 
-// decode reads JSON. Keys keep their order, null becomes cjson.null.
-func (s *state) decode(b []byte) (lua.LValue, error) {
+// Decode reads JSON. Keys keep their order, null becomes Null. The texts of
+// errors are cjson's.
+func Decode(b []byte) (lua.LValue, error) {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.UseNumber()
-	v, err := s.decodeNext(d, 0)
+	v, err := decodeNext(d, 0)
 	if err == nil {
 		if _, more := d.Token(); more != io.EOF {
 			err = fmt.Errorf("Expected the end but found invalid token at character %d", d.InputOffset()+1)
@@ -54,7 +54,7 @@ func (s *state) decode(b []byte) (lua.LValue, error) {
 	return v, err
 }
 
-func (s *state) decodeNext(d *json.Decoder, depth int) (lua.LValue, error) {
+func decodeNext(d *json.Decoder, depth int) (lua.LValue, error) {
 	tok, err := d.Token()
 	if err != nil {
 		what := "invalid token"
@@ -69,9 +69,9 @@ func (s *state) decodeNext(d *json.Decoder, depth int) (lua.LValue, error) {
 			return lua.LNil, fmt.Errorf("Found too many nested data structures (%d)", maxDepth+1)
 		}
 		if v == '[' {
-			return s.decodeArray(d, depth+1)
+			return decodeArray(d, depth+1)
 		}
-		return s.decodeObject(d, depth+1)
+		return decodeObject(d, depth+1)
 	case json.Number:
 		f, err := strconv.ParseFloat(v.String(), 64)
 		if err != nil && !math.IsInf(f, 0) {
@@ -83,32 +83,32 @@ func (s *state) decodeNext(d *json.Decoder, depth int) (lua.LValue, error) {
 	case bool:
 		return lua.LBool(v), nil
 	}
-	return null, nil
+	return Null, nil
 }
 
-func (s *state) decodeArray(d *json.Decoder, depth int) (lua.LValue, error) {
-	t := s.l.NewTable()
+func decodeArray(d *json.Decoder, depth int) (lua.LValue, error) {
+	t := Table()
 	for d.More() {
-		v, err := s.decodeNext(d, depth)
+		v, err := decodeNext(d, depth)
 		if err != nil {
 			return lua.LNil, err
 		}
 		t.Append(v)
 	}
 	if t.Len() == 0 {
-		t.Metatable = arrayMark
+		t.Metatable = ArrayMark
 	}
 	return t, closing(d)
 }
 
-func (s *state) decodeObject(d *json.Decoder, depth int) (lua.LValue, error) {
-	t := s.l.NewTable()
+func decodeObject(d *json.Decoder, depth int) (lua.LValue, error) {
+	t := Table()
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
 			return lua.LNil, fmt.Errorf("Expected object key string but found invalid token at character %d", d.InputOffset()+1)
 		}
-		v, err := s.decodeNext(d, depth)
+		v, err := decodeNext(d, depth)
 		if err != nil {
 			return lua.LNil, err
 		}
@@ -124,28 +124,30 @@ func closing(d *json.Decoder) error {
 	return nil
 }
 
-// encode writes JSON as cjson does: an empty table is an object, unless it is
+// Encoder writes JSON as cjson does: an empty table is an object, unless it is
 // marked as an array.
-func (s *state) encode(v lua.LValue) ([]byte, error) {
-	e := encoder{s: s, limit: s.h.o.Output}
+type Encoder struct {
+	Limit  int         // bytes of the text
+	Array  *lua.LTable // another metatable that marks arrays; may be nil
+	Force  bool        // functions and the like are written as text
+	Sorted bool        // keys in order
+
+	b []byte
+}
+
+// Encode returns the JSON of v.
+func (e *Encoder) Encode(v lua.LValue) ([]byte, error) {
+	e.b = e.b[:0]
 	err := e.value(v, 0)
 	return e.b, err
 }
 
-type encoder struct {
-	s      *state
-	b      []byte
-	limit  int
-	force  bool // functions and the like are written as text
-	sorted bool // keys in order
-}
-
-func (e *encoder) value(v lua.LValue, depth int) error {
+func (e *Encoder) value(v lua.LValue, depth int) error {
 	if depth > maxDepth {
 		return errDepth
 	}
-	if len(e.b) > e.limit {
-		return fmt.Errorf("Cannot serialise, more than %d bytes", e.limit)
+	if len(e.b) > e.Limit {
+		return fmt.Errorf("Cannot serialise, more than %d bytes", e.Limit)
 	}
 	switch v := v.(type) {
 	case *lua.LNilType:
@@ -159,11 +161,11 @@ func (e *encoder) value(v lua.LValue, depth int) error {
 	case *lua.LTable:
 		return e.table(v, depth)
 	default:
-		if v == lua.LValue(null) {
+		if v == lua.LValue(Null) {
 			e.b = append(e.b, "null"...)
 			return nil
 		}
-		if e.force {
+		if e.Force {
 			e.b = appendString(e.b, v.String())
 			return nil
 		}
@@ -172,7 +174,7 @@ func (e *encoder) value(v lua.LValue, depth int) error {
 	return nil
 }
 
-func (e *encoder) number(f float64) error {
+func (e *Encoder) number(f float64) error {
 	if math.IsInf(f, 0) || math.IsNaN(f) {
 		return errors.New("Cannot serialise number: must not be NaN or Infinity")
 	}
@@ -180,12 +182,12 @@ func (e *encoder) number(f float64) error {
 		e.b = strconv.AppendInt(e.b, int64(f), 10)
 		return nil
 	}
-	e.b = append(e.b, formatNumber(f)...)
+	e.b = append(e.b, FormatNumber(f)...)
 	return nil
 }
 
-// formatNumber is C's %.14g.
-func formatNumber(f float64) string {
+// FormatNumber is C's %.14g.
+func FormatNumber(f float64) string {
 	text := strconv.FormatFloat(f, 'e', 13, 64)
 	mantissa, exp, _ := strings.Cut(text, "e")
 	n, _ := strconv.Atoi(exp)
@@ -202,7 +204,7 @@ func formatNumber(f float64) string {
 	return text
 }
 
-func (e *encoder) table(t *lua.LTable, depth int) error {
+func (e *Encoder) table(t *lua.LTable, depth int) error {
 	n, err := e.arrayLen(t)
 	if err != nil {
 		return err
@@ -222,7 +224,7 @@ func (e *encoder) table(t *lua.LTable, depth int) error {
 	}
 	e.b = append(e.b, '{')
 	first := true
-	if e.sorted {
+	if e.Sorted {
 		t = inOrder(t)
 	}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
@@ -254,8 +256,7 @@ func inOrder(t *lua.LTable) *lua.LTable {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b lua.LValue) int { return strings.Compare(a.String(), b.String()) })
-	out := new(lua.LTable)
-	out.Metatable = lua.LNil
+	out := Table()
 	for _, k := range keys {
 		out.RawSetH(k, t.RawGet(k))
 	}
@@ -263,8 +264,8 @@ func inOrder(t *lua.LTable) *lua.LTable {
 }
 
 // arrayLen is the length of a table that is an array, −1 for an object.
-func (e *encoder) arrayLen(t *lua.LTable) (int, error) {
-	if mt := t.Metatable; mt != lua.LNil && (mt == lua.LValue(arrayMark) || mt == lua.LValue(e.s.arrayMT)) {
+func (e *Encoder) arrayLen(t *lua.LTable) (int, error) {
+	if mt := t.Metatable; mt != lua.LNil && (mt == lua.LValue(ArrayMark) || mt == lua.LValue(e.Array)) {
 		return t.Len(), nil
 	}
 	items, top := 0, 0
@@ -280,7 +281,7 @@ func (e *encoder) arrayLen(t *lua.LTable) (int, error) {
 		return -1, nil
 	}
 	if top > 10 && top > 2*items {
-		if e.force {
+		if e.Force {
 			return -1, nil
 		}
 		return 0, errors.New("Cannot serialise table: excessively sparse array")
@@ -313,24 +314,4 @@ func appendString(b []byte, s string) []byte {
 		}
 	}
 	return append(b, '"')
-}
-
-// replyBody is the body of a reply as Lua sees it: a text, a table or nil.
-func (s *state) replyBody(body any) (lua.LValue, error) {
-	switch b := body.(type) {
-	case nil:
-		return lua.LNil, nil
-	case string:
-		return lua.LString(b), nil
-	case []byte:
-		return lua.LString(b), nil
-	}
-	b, err := json.Marshal(body)
-	if err != nil {
-		return lua.LNil, err
-	}
-	if !utf8.Valid(b) {
-		return lua.LString(b), nil
-	}
-	return s.decode(b)
 }
