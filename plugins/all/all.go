@@ -18,6 +18,7 @@ import (
 	exittransformer "sluice/plugins/exit-transformer"
 	faultinjection "sluice/plugins/fault-injection"
 	filelogger "sluice/plugins/file-logger"
+	forwardauth "sluice/plugins/forward-auth"
 	gzip "sluice/plugins/gzip"
 	hmacauth "sluice/plugins/hmac-auth"
 	httplogger "sluice/plugins/http-logger"
@@ -26,7 +27,9 @@ import (
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
 	mocking "sluice/plugins/mocking"
+	multiauth "sluice/plugins/multi-auth"
 	prometheus "sluice/plugins/prometheus"
+	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
 	realip "sluice/plugins/real-ip"
@@ -65,12 +68,15 @@ func Registry() plugins.Registry {
 		"csrf":                     &csrf.Plugin,
 		"uri-blocker":              &uriblocker.Plugin,
 		"request-validation":       &requestvalidation.Plugin,
+		"multi-auth":               &multiauth.Plugin,
 		"hmac-auth":                &hmacauth.Plugin,
 		"basic-auth":               &basicauth.Plugin,
 		"jwt-auth":                 &jwtauth.Plugin,
 		"key-auth":                 &keyauth.Plugin,
 		"consumer-restriction":     &consumerrestriction.Plugin,
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,
+		"forward-auth":             &forwardauth.Plugin,
+		"proxy-mirror":             &proxymirror.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"workflow":                 &workflow.Plugin,
 		"limit-count":              &limitcount.Plugin,
