@@ -219,6 +219,13 @@ func (h *Host) proto(src, name string) (*lua.FunctionProto, error) {
 	return p, nil
 }
 
+// Len is the number of sources in use, for leak tests.
+func (h *Host) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.protos)
+}
+
 func (h *Host) forget(src, name string) {
 	key := name + "\x00" + src
 	h.mu.Lock()
