@@ -141,7 +141,7 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	yield("http_requests_total", p.gateway.Requests())
 	yield("etcd_reachable", p.center.reachable())
 	if p.center.etcd != nil {
-		yield("sluice_config_drift_healed_total", p.center.etcd.Drifts())
+		yield("config_drift_healed_total", p.center.etcd.Drifts())
 	}
 	snap := p.gateway.Snapshot()
 	for _, k := range resource.Kinds {
