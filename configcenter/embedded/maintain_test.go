@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -41,6 +42,43 @@ func TestRelieveFullStore(t *testing.T) {
 		t.Errorf("before %+v\nafter %+v, %v", before, after, err)
 	}
 	if _, err := c.Put(ctx, "/again", "1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// The history alone fills the store: the guard drops it.
+func TestGuardFreesAStoreFullOfHistory(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	s := start(t, Config{Dir: t.TempDir(), QuotaBytes: 4 << 20})
+	defer s.Stop()
+	c, err := Connect(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	value := strings.Repeat("x", 256<<10)
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = c.Put(ctx, "/one", value)
+	}
+	if err == nil {
+		t.Fatal("the store does not fill")
+	}
+	guarding, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Guard(guarding, 10*time.Millisecond, slog.New(slog.DiscardHandler))
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for err != nil && ctx.Err() == nil {
+		<-tick.C
+		_, err = c.Put(ctx, "/one", "1")
+	}
+	stop()
+	<-done
+	if err != nil {
 		t.Error(err)
 	}
 }
