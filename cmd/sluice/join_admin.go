@@ -170,7 +170,7 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	yield("sluice_router_drift_total", p.gateway.Drifts())
 	yield("sluice_config_problems", int64(len(p.gateway.Problems())))
 	if p.center.etcd != nil {
-		yield("sluice_config_drift_healed_total", p.center.etcd.Drifts())
+		yield("config_drift_healed_total", p.center.etcd.Drifts())
 	}
 	snap := p.gateway.Snapshot()
 	for _, k := range resource.Kinds {

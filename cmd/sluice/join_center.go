@@ -81,6 +81,7 @@ func (p *parts) openEtcd() error {
 			return fmt.Errorf("sluice.store_listen %s: %w", p.cfg.Sluice.StoreListen, err)
 		}
 		p.onCloseDo(s.Stop)
+		p.guardStore(s)
 		hosts = []string{s.URL()}
 	}
 	tls, err := etcd.TLSFiles{Cert: e.TLS.Cert, Key: e.TLS.Key, NoVerify: !e.TLS.Verify, SNI: e.TLS.SNI}.Load()
@@ -107,6 +108,17 @@ func (p *parts) openEtcd() error {
 		p.prepareEtcd(c)
 	}
 	return nil
+}
+
+// guardStore looks after the space of the embedded etcd until that is stopped.
+func (p *parts) guardStore(s *embedded.Server) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Guard(ctx, time.Minute, p.log)
+	}()
+	p.onCloseDo(func() { cancel(); <-done })
 }
 
 // prepareTime is how long the start waits for etcd to be prepared.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -123,4 +124,35 @@ func Restore(path, dir string) (kept string, err error) {
 		return "", err
 	}
 	return kept, os.Rename(fresh, dir)
+}
+
+// Guard looks after the store's space until ctx ends: when it is full, it is
+// relieved, which lets it take writes again unless it is full of live data. Two
+// looks are every apart.
+func (s *Server) Guard(ctx context.Context, every time.Duration, log *slog.Logger) {
+	c, err := Connect(s.url)
+	if err != nil {
+		log.Error("the store's space is not watched", "err", err)
+		return
+	}
+	defer c.Close()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r, err := Inspect(ctx, c)
+		if err != nil || !r.Full {
+			continue // what is wrong with the store, those who use it say
+		}
+		log.Error("the store is full and refuses writes, dropping its history", "bytes", r.Size, "quota", r.Quota)
+		if _, after, err := Relieve(ctx, c); err != nil {
+			log.Error("the store could not be relieved", "err", err)
+		} else {
+			log.Info("the store takes writes again", "bytes", after.Size)
+		}
+	}
 }

@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // ErrNotEmpty is returned by Export for a target that has keys of the prefix.
@@ -27,13 +26,14 @@ func (c *Center) Export(ctx context.Context, to *Center, overwrite, follow bool,
 		return err
 	}
 	keys := 0
+	var failed error
 	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
-		if err == nil {
+		if failed == nil {
 			keys++
-			err = to.put(ctx, target, to.cfg.Prefix+string(kv.Key[len(c.cfg.Prefix):]), string(kv.Value))
+			failed = to.put(ctx, target, to.cfg.Prefix+string(kv.Key[len(c.cfg.Prefix):]), string(kv.Value))
 		}
 	})
-	if err != nil {
+	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	copied(keys, at.rev)

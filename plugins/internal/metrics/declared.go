@@ -50,6 +50,8 @@ var declared = []declaration{
 		external: true},
 	{name: "etcd_modify_indexes", help: "Etcd modify index for APISIX keys", kind: gauge,
 		labels: []string{"key"}, external: true},
+	{name: "config_drift_healed_total", help: "How often the configuration was not what etcd held, and was read again",
+		kind: gauge, external: true},
 	{name: "node_info", help: "Info of APISIX node", kind: gauge,
 		labels: []string{"hostname", "version"}, external: true},
 	{name: "shared_dict_capacity_bytes", help: "The capacity of each nginx shared DICT since APISIX start",
