@@ -6,10 +6,13 @@ package all
 
 import (
 	"sluice/plugins"
+	apibreaker "sluice/plugins/api-breaker"
 	cors "sluice/plugins/cors"
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
+	limitconn "sluice/plugins/limit-conn"
 	limitcount "sluice/plugins/limit-count"
+	limitreq "sluice/plugins/limit-req"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
@@ -23,7 +26,10 @@ func Registry() plugins.Registry {
 		"ip-restriction":   &iprestriction.Plugin,
 		"key-auth":         &keyauth.Plugin,
 		"proxy-rewrite":    &proxyrewrite.Plugin,
+		"api-breaker":      &apibreaker.Plugin,
+		"limit-conn":       &limitconn.Plugin,
 		"limit-count":      &limitcount.Plugin,
+		"limit-req":        &limitreq.Plugin,
 		"response-rewrite": &responserewrite.Plugin,
 		"public-api":       &publicapi.Plugin,
 		"prometheus":       &prometheus.Plugin,
