@@ -131,6 +131,12 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 			abandon()
 		}
 	}
+	if m.PreFunction != "" && !check {
+		if err := is.precede(in, m.PreFunction, conf); err != nil {
+			closeInstance(in)
+			return nil, err
+		}
+	}
 	return in, nil
 }
 
@@ -145,13 +151,22 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 		Now:      is.o.Now,
 		Check:    check,
 		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
-			u, err := is.upstreams.forPlugin(owner+"#"+name, id, inline)
+			key := owner + "#" + name
+			if inline != nil { // a plugin may have many: each has a state of its own
+				def, err := json.Marshal(inline)
+				if err != nil {
+					return nil, err
+				}
+				key = identity(owner, name, def, nil)
+			}
+			u, err := is.upstreams.forPlugin(key, id, inline)
 			if err == nil {
 				*opened = append(*opened, u)
 			}
 			return u, err
 		},
 		APIs: is.apis,
+		Spec: is.o.Catalog.Spec,
 	}
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)

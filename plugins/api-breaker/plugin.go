@@ -4,6 +4,7 @@ package apibreaker
 import (
 	_ "embed"
 	"slices"
+	"strings"
 	"time"
 
 	"sluice/plugins"
@@ -103,7 +104,11 @@ func (b *breaker) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	r := plugins.Exit(b.Code, *b.Body)
 	for i := range b.Headers {
-		r.Header.Add(b.Headers[i].Key, b.Headers[i].text.Render(c))
+		add := r.Header.Add
+		if strings.EqualFold(b.Headers[i].Key, "Content-Type") { // there is only one; the last counts
+			add = r.Header.Set
+		}
+		add(b.Headers[i].Key, b.Headers[i].text.Render(c))
 	}
 	return r, nil
 }
