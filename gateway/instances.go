@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -170,6 +171,7 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)
 	}
+	same := map[string]int{} // two actions that are alike keep their counters apart
 	e.Build = func(inner string, c json.RawMessage) (plugins.Phases, error) {
 		filled, err := is.o.Catalog.Check(inner, c, plugins.Conf)
 		if err != nil {
@@ -179,7 +181,11 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 		if !ok {
 			return plugins.Phases{}, &plugins.UnknownError{Name: inner}
 		}
-		return spec.New(filled, is.env(owner+"/"+name, inner, filled, nil, check, opened))
+		own := is.env(owner+"/"+name, inner, filled, nil, check, opened)
+		if same[own.Key]++; same[own.Key] > 1 {
+			own.Key += "#" + strconv.Itoa(same[own.Key])
+		}
+		return spec.New(filled, own)
 	}
 	return e
 }

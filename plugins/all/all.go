@@ -6,6 +6,7 @@ package all
 
 import (
 	"sluice/plugins"
+	apibreaker "sluice/plugins/api-breaker"
 	attachconsumerlabel "sluice/plugins/attach-consumer-label"
 	basicauth "sluice/plugins/basic-auth"
 	brotli "sluice/plugins/brotli"
@@ -25,7 +26,9 @@ import (
 	iprestriction "sluice/plugins/ip-restriction"
 	jwtauth "sluice/plugins/jwt-auth"
 	keyauth "sluice/plugins/key-auth"
+	limitconn "sluice/plugins/limit-conn"
 	limitcount "sluice/plugins/limit-count"
+	limitreq "sluice/plugins/limit-req"
 	mocking "sluice/plugins/mocking"
 	multiauth "sluice/plugins/multi-auth"
 	prometheus "sluice/plugins/prometheus"
@@ -79,7 +82,10 @@ func Registry() plugins.Registry {
 		"proxy-mirror":             &proxymirror.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"workflow":                 &workflow.Plugin,
+		"api-breaker":              &apibreaker.Plugin,
+		"limit-conn":               &limitconn.Plugin,
 		"limit-count":              &limitcount.Plugin,
+		"limit-req":                &limitreq.Plugin,
 		"brotli":                   &brotli.Plugin,
 		"gzip":                     &gzip.Plugin,
 		"traffic-split":            &trafficsplit.Plugin,

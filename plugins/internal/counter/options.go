@@ -61,12 +61,17 @@ func (a *Amount) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	a.n, err = whole(f)
+	a.n, err = whole(f, true)
 	return err
 }
 
-// resolve is the amount for one request.
-func (a *Amount) resolve(c *plugins.Ctx) (int64, error) {
+// Resolve is the amount for one request; a text must come to more than 0.
+func (a *Amount) Resolve(c *plugins.Ctx) (int64, error) { return a.resolve(c, false) }
+
+// ResolveZero is Resolve for amounts that may be 0.
+func (a *Amount) ResolveZero(c *plugins.Ctx) (int64, error) { return a.resolve(c, true) }
+
+func (a *Amount) resolve(c *plugins.Ctx, zero bool) (int64, error) {
 	if a.tmpl == nil {
 		return a.n, nil
 	}
@@ -75,14 +80,18 @@ func (a *Amount) resolve(c *plugins.Ctx) (int64, error) {
 	if err != nil {
 		return 0, errors.New("resolved value is not a number")
 	}
-	return whole(f)
+	return whole(f, zero)
 }
 
 const safe = 1<<53 - 1 // the largest integer that every JSON reader keeps
 
-func whole(f float64) (int64, error) {
+func whole(f float64, zero bool) (int64, error) {
 	text := func() string { return strconv.FormatFloat(f, 'g', 14, 64) }
 	switch {
+	case f == 0 && zero:
+		return 0, nil
+	case !(f > 0) && zero:
+		return 0, fmt.Errorf("resolved value must be a non-negative number, got: %s", text())
 	case !(f > 0):
 		return 0, fmt.Errorf("resolved value must be a positive number, got: %s", text())
 	case f > safe:
@@ -174,6 +183,11 @@ func (o *Options) prefix(env *plugins.Env) string {
 	if o.Group != "" {
 		return o.Group + ":"
 	}
+	return Prefix(env)
+}
+
+// Prefix is what the keys of an instance without group begin with.
+func Prefix(env *plugins.Env) string {
 	h := fnv.New64a()
 	h.Write([]byte(env.Key))
 	return "/apisix/" + strings.TrimPrefix(env.Owner, "/") + ":" + strconv.FormatUint(h.Sum64(), 10) + ":"

@@ -41,8 +41,8 @@ func use1(t testing.TB, s Store, key string, q Quota) State {
 func places(t *testing.T) map[string]*redisx.Conf {
 	sentinel, _ := redistest.Sentinel(t)
 	return map[string]*redisx.Conf{
-		redisx.Single:  {Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000},
-		redisx.Cluster: {ClusterNodes: redistest.Cluster(t, 3), ClusterName: "c", Timeout: 20000},
+		redisx.Single:  {Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}},
+		redisx.Cluster: {Redis: redisx.Redis{ClusterNodes: redistest.Cluster(t, 3), ClusterName: "c", Timeout: 20000}},
 		redisx.Guarded: {Sentinels: []redisx.Sentinel{{Host: "127.0.0.1", Port: sentinel}}, MasterName: "mymaster",
 			ConnectTimeout: 20000, ReadTimeout: 20000},
 	}
@@ -105,13 +105,13 @@ func TestRemoteKeys(t *testing.T) {
 	port := redistest.Single(t)
 	env := plugintest.Env()
 	env.Now = newClock(600 * time.Second).now
-	r := remote(t, env, redisx.Single, &redisx.Conf{Host: "127.0.0.1", Port: port, Database: 3})
+	r := remote(t, env, redisx.Single, &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: port, Database: 3}})
 	use1(t, r, "/apisix/routes/1:7:a", Quota{Limit: 2, Window: time.Minute})
 	use1(t, r, "/apisix/routes/1:7:a", Quota{Limit: 2, Window: time.Minute, Sliding: true})
 	if n := redistest.Do(t, port, "DBSIZE"); n != "0" {
 		t.Errorf("%s keys in the wrong database", n)
 	}
-	remote(t, env, redisx.Single, &redisx.Conf{Host: "127.0.0.1", Port: port})
+	remote(t, env, redisx.Single, &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: port}})
 	if got := redistest.DoIn(t, port, 3, "KEYS", "*"); !strings.Contains(got, "plugin-limit-count:v1:/apisix/routes/1:7:a") ||
 		!strings.Contains(got, "plugin-limit-count:/apisix/routes/1:7:a.10.counter") {
 		t.Errorf("keys: %s", got)
@@ -119,7 +119,7 @@ func TestRemoteKeys(t *testing.T) {
 }
 
 func TestRemoteConcurrently(t *testing.T) {
-	conf := &redisx.Conf{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}
+	conf := &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}}
 	for _, sliding := range []bool{false, true} {
 		a := remote(t, plugintest.Env(), redisx.Single, conf)
 		b := remote(t, plugintest.Env(), redisx.Single, conf)
@@ -146,7 +146,7 @@ func TestRemoteConcurrently(t *testing.T) {
 
 // TestDelayed has two gateways that tell Redis only when the test says so.
 func TestDelayed(t *testing.T) {
-	conf := &redisx.Conf{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}
+	conf := &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}}
 	c := newClock(600 * time.Second)
 	for _, sliding := range []bool{false, true} {
 		t.Run(fmt.Sprint("sliding ", sliding), func(t *testing.T) {
@@ -198,7 +198,7 @@ func TestDelayed(t *testing.T) {
 }
 
 func TestDelayedTellsAtTheEnd(t *testing.T) {
-	conf := &redisx.Conf{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}
+	conf := &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}}
 	env := plugintest.Env()
 	r := remote(t, env, redisx.Single, conf)
 	d := newDelayed(r, 10*time.Minute, env.Now, env.Log)
@@ -215,7 +215,7 @@ func TestDelayedTellsAtTheEnd(t *testing.T) {
 }
 
 func TestDelayedByItself(t *testing.T) {
-	conf := &redisx.Conf{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}
+	conf := &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(t), Timeout: 20000}}
 	env := plugintest.Env()
 	a, b := remote(t, env, redisx.Single, conf), remote(t, env, redisx.Single, conf)
 	d := newDelayed(a, 20*time.Millisecond, env.Now, env.Log)
@@ -243,7 +243,7 @@ func TestDelayedAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	r := remote(t, env, redisx.Single, &redisx.Conf{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port})
+	r := remote(t, env, redisx.Single, &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}})
 	d := newDelayed(r, 10*time.Minute, env.Now, env.Log)
 	defer d.stop()
 	q := Quota{Limit: 2, Window: time.Hour}
@@ -256,7 +256,7 @@ func TestDelayedAlone(t *testing.T) {
 
 func BenchmarkRemote(b *testing.B) {
 	env := plugintest.Env()
-	r := remote(b, env, redisx.Single, &redisx.Conf{Host: "127.0.0.1", Port: redistest.Single(b)})
+	r := remote(b, env, redisx.Single, &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(b)}})
 	q := Quota{Limit: 1 << 50, Window: time.Hour}
 	b.ReportAllocs()
 	for b.Loop() {
@@ -266,7 +266,7 @@ func BenchmarkRemote(b *testing.B) {
 
 func BenchmarkDelayed(b *testing.B) {
 	env := plugintest.Env()
-	r := remote(b, env, redisx.Single, &redisx.Conf{Host: "127.0.0.1", Port: redistest.Single(b)})
+	r := remote(b, env, redisx.Single, &redisx.Conf{Redis: redisx.Redis{Host: "127.0.0.1", Port: redistest.Single(b)}})
 	d := newDelayed(r, 100*time.Millisecond, env.Now, env.Log)
 	defer d.stop()
 	q := Quota{Limit: 1 << 50, Window: time.Hour}

@@ -13,24 +13,30 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Conf are the members of a plugin's configuration that say how to reach Redis.
-// Their defaults and ranges are in the schemas. The keepalive members are
-// accepted and not needed: connections are shared by all requests, and kept.
+// Redis are the members of a plugin's configuration that say how to reach a
+// single Redis or a cluster. Their defaults and ranges are in the schemas. The
+// keepalive members are accepted and not needed: connections are shared by all
+// requests, and kept.
+type Redis struct {
+	Host             string   `json:"redis_host"`
+	Port             int      `json:"redis_port"`
+	Username         string   `json:"redis_username"`
+	Password         string   `json:"redis_password"`
+	Database         int      `json:"redis_database"`
+	Timeout          int      `json:"redis_timeout"` // ms
+	TLS              bool     `json:"redis_ssl"`
+	TLSVerify        bool     `json:"redis_ssl_verify"`
+	KeepaliveTimeout int      `json:"redis_keepalive_timeout"` // ms
+	KeepalivePool    int      `json:"redis_keepalive_pool"`
+	ClusterName      string   `json:"redis_cluster_name"`
+	ClusterNodes     []string `json:"redis_cluster_nodes"`
+	ClusterTLS       bool     `json:"redis_cluster_ssl"`
+	ClusterTLSVerify bool     `json:"redis_cluster_ssl_verify"`
+}
+
+// Conf is Redis for plugins that know sentinels, too.
 type Conf struct {
-	Host             string     `json:"redis_host"`
-	Port             int        `json:"redis_port"`
-	Username         string     `json:"redis_username"`
-	Password         string     `json:"redis_password"`
-	Database         int        `json:"redis_database"`
-	Timeout          int        `json:"redis_timeout"` // ms
-	TLS              bool       `json:"redis_ssl"`
-	TLSVerify        bool       `json:"redis_ssl_verify"`
-	KeepaliveTimeout int        `json:"redis_keepalive_timeout"` // ms
-	KeepalivePool    int        `json:"redis_keepalive_pool"`
-	ClusterName      string     `json:"redis_cluster_name"`
-	ClusterNodes     []string   `json:"redis_cluster_nodes"`
-	ClusterTLS       bool       `json:"redis_cluster_ssl"`
-	ClusterTLSVerify bool       `json:"redis_cluster_ssl_verify"`
+	Redis
 	Sentinels        []Sentinel `json:"redis_sentinels"`
 	MasterName       string     `json:"redis_master_name"`
 	Role             string     `json:"redis_role"`

@@ -33,7 +33,7 @@ func run(c *Client) (Result, error) {
 
 func TestRunAfterScriptsWereLost(t *testing.T) {
 	port := redistest.Single(t)
-	c := open(t, Single, Conf{Host: "127.0.0.1", Port: port, Timeout: 20000})
+	c := open(t, Single, Conf{Redis: Redis{Host: "127.0.0.1", Port: port, Timeout: 20000}})
 	for range 3 {
 		r, err := run(c)
 		if err != nil {
@@ -57,17 +57,17 @@ func TestRunAfterScriptsWereLost(t *testing.T) {
 func TestErrorsKeepSecrets(t *testing.T) {
 	port := redistest.Single(t, "--requirepass", "opensesame")
 	for name, c := range map[string]struct {
-		conf Conf
+		conf Redis
 		want string
 	}{
-		"wrong password": {Conf{Password: "hunter2"}, "WRONGPASS"},
-		"no password":    {Conf{}, "NOAUTH"},
-		"database":       {Conf{Password: "opensesame", Database: 999}, "failed to change redis db, err: ERR DB index is out of range"},
-		"right":          {Conf{Password: "opensesame"}, ""},
-		"default user":   {Conf{Username: "default", Password: "opensesame", Database: 2}, ""},
+		"wrong password": {Redis{Password: "hunter2"}, "WRONGPASS"},
+		"no password":    {Redis{}, "NOAUTH"},
+		"database":       {Redis{Password: "opensesame", Database: 999}, "failed to change redis db, err: ERR DB index is out of range"},
+		"right":          {Redis{Password: "opensesame"}, ""},
+		"default user":   {Redis{Username: "default", Password: "opensesame", Database: 2}, ""},
 	} {
 		c.conf.Host, c.conf.Port, c.conf.Timeout = "127.0.0.1", port, 20000
-		_, err := run(open(t, Single, c.conf))
+		_, err := run(open(t, Single, Conf{Redis: c.conf}))
 		switch {
 		case c.want == "" && err != nil, c.want != "" && err == nil:
 			t.Errorf("%s: %v", name, err)
@@ -83,7 +83,7 @@ func TestTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	c := open(t, Single, Conf{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Timeout: 50})
+	c := open(t, Single, Conf{Redis: Redis{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Timeout: 50}})
 	start := time.Now()
 	if _, err := run(c); err == nil || time.Since(start) > 20*time.Second {
 		t.Errorf("%v after %v", err, time.Since(start))
@@ -97,20 +97,20 @@ func TestTimeout(t *testing.T) {
 
 func TestClientsAreSharedByIdentity(t *testing.T) {
 	env := plugintest.Env()
-	confs := []Conf{
+	confs := []Redis{
 		{Host: "a"}, {Host: "a", Database: 1}, {Host: "a", Password: "p"}, {Host: "a", Username: "u", Password: "p"},
 		{Host: "a", TLS: true}, {Host: "a", TLS: true, TLSVerify: true}, {Host: "a", Port: 1}, {Host: "a", Timeout: 5},
 	}
 	seen := map[*Client]bool{}
 	for range 2 {
 		for _, conf := range confs {
-			c, release, err := Open(env, Single, &conf)
+			c, release, err := Open(env, Single, &Conf{Redis: conf})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer release()
 			seen[c] = true
-			if strings.Contains(conf.key(Single), "p#") {
+			if strings.Contains((&Conf{Redis: conf}).key(Single), "p#") {
 				t.Error("the key shows the password")
 			}
 		}
@@ -127,7 +127,7 @@ func TestComesBack(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	c := open(t, Single, Conf{Host: "127.0.0.1", Port: port, Timeout: 20000})
+	c := open(t, Single, Conf{Redis: Redis{Host: "127.0.0.1", Port: port, Timeout: 20000}})
 	if _, err := run(c); err == nil || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%v", err)
 	}
@@ -138,7 +138,7 @@ func TestComesBack(t *testing.T) {
 }
 
 func TestRefusedConfigurations(t *testing.T) {
-	for policy, conf := range map[string]Conf{Cluster: {ClusterNodes: []string{"noport"}}, "other": {}} {
+	for policy, conf := range map[string]Conf{Cluster: {Redis: Redis{ClusterNodes: []string{"noport"}}}, "other": {}} {
 		if _, _, err := Open(plugintest.Env(), policy, &conf); err == nil {
 			t.Errorf("%s: no error", policy)
 		}
@@ -147,10 +147,10 @@ func TestRefusedConfigurations(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	secure := redistest.TLS(t)
-	if _, err := run(open(t, Single, Conf{Host: "127.0.0.1", Port: secure, Timeout: 20000, TLS: true})); err != nil {
+	if _, err := run(open(t, Single, Conf{Redis: Redis{Host: "127.0.0.1", Port: secure, Timeout: 20000, TLS: true}})); err != nil {
 		t.Error(err)
 	}
-	_, err := run(open(t, Single, Conf{Host: "127.0.0.1", Port: secure, Timeout: 20000, TLS: true, TLSVerify: true}))
+	_, err := run(open(t, Single, Conf{Redis: Redis{Host: "127.0.0.1", Port: secure, Timeout: 20000, TLS: true, TLSVerify: true}}))
 	if err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("an unknown authority: %v", err)
 	}
