@@ -6,6 +6,7 @@ package all
 
 import (
 	"sluice/plugins"
+	batchrequests "sluice/plugins/batch-requests"
 	brotli "sluice/plugins/brotli"
 	clientcontrol "sluice/plugins/client-control"
 	cors "sluice/plugins/cors"
@@ -18,6 +19,7 @@ import (
 	limitcount "sluice/plugins/limit-count"
 	mocking "sluice/plugins/mocking"
 	prometheus "sluice/plugins/prometheus"
+	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
 	realip "sluice/plugins/real-ip"
@@ -37,11 +39,13 @@ func Registry() plugins.Registry {
 		"request-id":         &requestid.Plugin,
 		"fault-injection":    &faultinjection.Plugin,
 		"mocking":            &mocking.Plugin,
+		"batch-requests":     &batchrequests.Plugin,
 		"cors":               &cors.Plugin,
 		"ip-restriction":     &iprestriction.Plugin,
 		"csrf":               &csrf.Plugin,
 		"request-validation": &requestvalidation.Plugin,
 		"key-auth":           &keyauth.Plugin,
+		"proxy-mirror":       &proxymirror.Plugin,
 		"proxy-rewrite":      &proxyrewrite.Plugin,
 		"workflow":           &workflow.Plugin,
 		"limit-count":        &limitcount.Plugin,
