@@ -157,7 +157,11 @@ func (w *walk) beforeProxy(ep *balancer.Endpoint) (*plugins.Reply, error) {
 	if rep != nil || err != nil {
 		return rep, err
 	}
-	return w.chain.BeforeProxy(&w.Ctx)
+	rep, err = w.chain.BeforeProxy(&w.Ctx)
+	if rep == nil && err == nil {
+		rep = w.Printed(nil)
+	}
+	return rep, err
 }
 
 // try makes one attempt at a node. After a failure the caller tells the node.
@@ -217,7 +221,7 @@ func (w *walk) settle() {
 		return
 	}
 	t := &w.Tries[len(w.Tries)-1]
-	t.Total = w.g.o.Now().Sub(w.Start)
+	t.Total = w.End.Sub(w.Start)
 	w.open.Done(balancer.Outcome{Final: true, Status: t.Status, Latency: t.Header})
 	w.open = nil
 }

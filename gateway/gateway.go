@@ -25,6 +25,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -47,6 +48,9 @@ type Options struct {
 
 	// Attr returns plugin_attr.<name> as JSON, or nil.
 	Attr func(plugin string) json.RawMessage
+	// Lua runs filter_func, script and _meta.pre_function; nil: objects that have
+	// them cannot be used.
+	Lua *lua.Host
 	// Keyring decrypts what lies encrypted in the store; nil: nothing does.
 	Keyring *secret.Keyring
 	// Secrets resolves $secret:// and $env:// references; nil: they stay.
@@ -114,9 +118,10 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o    Options
-	live atomic.Pointer[table]
-	comp *compiler
+	o     Options
+	live  atomic.Pointer[table]
+	comp  *compiler
+	audit audit
 
 	types    *errorpage.Types
 	requests atomic.Int64

@@ -130,6 +130,12 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 			abandon()
 		}
 	}
+	if m.PreFunction != "" && !check {
+		if err := is.precede(in, m.PreFunction, conf); err != nil {
+			closeInstance(in)
+			return nil, err
+		}
+	}
 	return in, nil
 }
 
@@ -159,6 +165,7 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 			return u, err
 		},
 		APIs: is.apis,
+		Spec: is.o.Catalog.Spec,
 	}
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)

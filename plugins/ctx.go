@@ -1,7 +1,6 @@
 package plugins
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,6 +28,8 @@ type Ctx struct {
 	RespHeader wire.Header    // set on the response in HeaderFilter's place, whoever makes it
 
 	Start time.Time
+	// End is when the answer was sent or given up; zero before the log phase.
+	End time.Time
 
 	// Path is the canonical path ($uri): percent-decoded, dot segments and
 	// repeated slashes resolved. The router, plugins and variables all see this
@@ -70,6 +71,8 @@ type Ctx struct {
 	skipped    []string  // plugins that Skip named
 
 	originals []Param
+	exits     []func(*Ctx, *Reply) *Reply
+	printed   *printed // nil: nothing was printed
 
 	finder   Finder
 	metadata func(plugin string) json.RawMessage
@@ -136,11 +139,12 @@ type Finder interface {
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
 	h, tries, params, originals, skipped := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0], c.skipped[:0]
+	clear(c.exits)
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
-		finder: f, baseLog: log, vars: c.vars, values: c.values,
+		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
 		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
 }
 
@@ -205,6 +209,18 @@ func (c *Ctx) Log() *slog.Logger {
 	return c.log
 }
 
+// OnExit lets f change the reply of whoever ends this request after now, be it a
+// plugin or the gateway; answers of the upstream do not come by.
+func (c *Ctx) OnExit(f func(*Ctx, *Reply) *Reply) { c.exits = append(c.exits, f) }
+
+// Exits is rep as those called by OnExit want it.
+func (c *Ctx) Exits(rep *Reply) *Reply {
+	for _, f := range c.exits {
+		rep = f(c, rep)
+	}
+	return rep
+}
+
 // SetVar gives a variable a value for the rest of this request; it wins over
 // every built-in of that name.
 func (c *Ctx) SetVar(name, value string) {
@@ -243,6 +259,10 @@ func (c *Ctx) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// Field is a key for values that functions in Lua see, too, as ctx.<name>: what
+// is kept under it must be such that encoding/json can write it.
+type Field string
 
 // SetValue keeps v on this request for later phases of the same plugin.
 func (c *Ctx) SetValue(key, v any) {
@@ -295,7 +315,7 @@ func readBody(r *wire.Request, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if limit > 0 && int64(len(b)) > limit {
-		r.Body = io.MultiReader(bytes.NewReader(b), r.Body)
+		r.Body = wire.Rejoin(b, r.Body)
 		return nil, &BodyTooLargeError{Size: int64(len(b)), Limit: limit}
 	}
 	return b, nil

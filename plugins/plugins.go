@@ -138,6 +138,8 @@ type Env struct {
 	// Build makes an instance of another plugin, for plugins that contain plugins
 	// (workflow, multi-auth, ai-proxy-multi).
 	Build func(name string, conf json.RawMessage) (Phases, error)
+	// Spec returns the enabled plugin of that name.
+	Spec func(name string) (*Spec, bool)
 	// Upstream compiles an upstream for Ctx.SetUpstream: the stored one called id,
 	// or the inline definition when id is "".
 	Upstream func(id string, inline *resource.Upstream) (Upstream, error)

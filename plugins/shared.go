@@ -41,7 +41,7 @@ func Share[T any](s *Shared, key string, mk func() T, stop func(T)) (v T, releas
 func (s *Shared) release(key string, it *shared) {
 	s.mu.Lock()
 	it.refs--
-	last := it.refs == 0
+	last := it.refs == 0 && s.items[key] == it
 	if last {
 		delete(s.items, key)
 	}
@@ -49,6 +49,22 @@ func (s *Shared) release(key string, it *shared) {
 	if last && it.stop != nil {
 		it.stop()
 	}
+}
+
+// Close stops all values, at the end of the process: what they still hold is
+// delivered then. Nobody may use them any more; releasing them does nothing.
+func (s *Shared) Close() {
+	s.mu.Lock()
+	items := s.items
+	s.items = nil
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, it := range items {
+		if it.stop != nil {
+			wg.Go(it.stop)
+		}
+	}
+	wg.Wait()
 }
 
 // Len is the number of values alive, for leak tests.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"sluice/balancer"
@@ -16,6 +17,7 @@ import (
 	"sluice/configcenter/resource"
 	"sluice/gateway"
 	"sluice/gateway/h2"
+	"sluice/gateway/lua"
 	"sluice/gateway/wire"
 )
 
@@ -80,6 +82,23 @@ func (p *parts) serveTLSConn(c *tls.Conn, two *h2.Server) {
 		return
 	}
 	p.server.ServeConn(c)
+}
+
+// lua opens the one host of Lua that the gateway and the plugins share.
+func (p *parts) lua() *lua.Host {
+	h, release := lua.Share(p.shared, lua.Options{Log: p.log, Getenv: func(name string) string {
+		for _, line := range p.cfg.Nginx.Envs { // as nginx: only the variables that are let through
+			if own, value, set := strings.Cut(line, "="); own == name {
+				if set {
+					return value
+				}
+				return os.Getenv(name)
+			}
+		}
+		return ""
+	}})
+	p.onCloseDo(release)
+	return h
 }
 
 func (p *parts) resolver() (balancer.Resolver, error) {

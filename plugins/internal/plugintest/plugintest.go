@@ -29,6 +29,22 @@ func Env() *plugins.Env {
 	}
 }
 
+// With lets env build the plugins of reg, for plugins that contain plugins.
+func With(env *plugins.Env, reg plugins.Registry) *plugins.Env {
+	env.Spec = func(name string) (*plugins.Spec, bool) {
+		spec, ok := reg[name]
+		return spec, ok
+	}
+	env.Build = func(name string, conf json.RawMessage) (plugins.Phases, error) {
+		spec, ok := reg[name]
+		if !ok {
+			return plugins.Phases{}, &plugins.UnknownError{Name: name}
+		}
+		return Try(spec, env, string(conf))
+	}
+	return env
+}
+
 // Upstream is what Env.Upstream of Env yields: what was asked for.
 type Upstream struct {
 	ID     string
