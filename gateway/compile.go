@@ -77,7 +77,7 @@ func (k *compiler) empty() *table {
 // of the whole version, the snapshot's own included.
 func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []configcenter.Problem) {
 	k.snap = snap
-	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs}
+	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs, metadata: k.o.metadataOf(snap)}
 	dirty := k.dirty(k.withPlugins(snap.Changes()))
 	t.upstreams = k.upstreams.update(snap, old.upstreams, dirty[resource.Upstreams], k.fail)
 	k.compileConsumers(dirty)
@@ -408,6 +408,21 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}
 	return ref, nil
+}
+
+// metadataOf looks a plugin's metadata of a version up, when it is asked for.
+func (o *Options) metadataOf(snap *configcenter.Snapshot) func(plugin string) json.RawMessage {
+	return func(plugin string) json.RawMessage {
+		item := snap.Get(resource.PluginMetadata, plugin)
+		if item == nil {
+			return nil
+		}
+		filled, err := o.Catalog.Check(plugin, o.decrypted(plugin, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
+		if err != nil {
+			return nil // reported when the version was compiled
+		}
+		return filled
+	}
 }
 
 // metadata is the plugin's metadata with its defaults, or nil.

@@ -70,6 +70,7 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	w.x, w.table, w.route, w.chain, w.up = x, t, notFound, plugins.Empty, nil
 	w.tried, w.sent = w.tried[:0], wire.Sent{}
 	w.Ctx.Reset(x.Context, &x.Req, t.consumers, g.o.Log)
+	w.SetMetadata(t.metadata)
 	w.Start = x.Began()
 	g.requests.Add(1)
 	return w

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 
@@ -17,6 +18,7 @@ import (
 type table struct {
 	rev       int64
 	snap      *configcenter.Snapshot
+	metadata  func(plugin string) json.RawMessage
 	router    *router.Router[*route]
 	upstreams []*upstream // by slot; nil: deleted
 	global    *plugins.Chain

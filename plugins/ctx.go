@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -74,6 +75,7 @@ type Ctx struct {
 	printed   *printed // nil: nothing was printed
 
 	finder   Finder
+	metadata func(plugin string) json.RawMessage
 	vars     map[string]string // set by plugins; wins over everything
 	values   map[any]any
 	log      *slog.Logger
@@ -170,6 +172,19 @@ func (c *Ctx) Running() string {
 
 // Find returns the consumers of the version serving this request.
 func (c *Ctx) Find() Finder { return c.finder }
+
+// Metadata is a plugin's metadata in the version serving this request, defaults
+// filled in; nil if none. Instances have it in Env: this is for plugin APIs,
+// which are the same for all versions.
+func (c *Ctx) Metadata(plugin string) json.RawMessage {
+	if c.metadata == nil {
+		return nil
+	}
+	return c.metadata(plugin)
+}
+
+// SetMetadata says where Metadata looks.
+func (c *Ctx) SetMetadata(f func(plugin string) json.RawMessage) { c.metadata = f }
 
 // Upstream is what the balancer will use; nil until one is chosen.
 func (c *Ctx) Upstream() Upstream { return c.upstream }

@@ -9,6 +9,7 @@ import (
 	apibreaker "sluice/plugins/api-breaker"
 	attachconsumerlabel "sluice/plugins/attach-consumer-label"
 	basicauth "sluice/plugins/basic-auth"
+	batchrequests "sluice/plugins/batch-requests"
 	brotli "sluice/plugins/brotli"
 	clientcontrol "sluice/plugins/client-control"
 	consumerrestriction "sluice/plugins/consumer-restriction"
@@ -64,6 +65,7 @@ func Registry() plugins.Registry {
 		"fault-injection":          &faultinjection.Plugin,
 		"mocking":                  &mocking.Plugin,
 		"serverless-pre-function":  &serverlessprefunction.Plugin,
+		"batch-requests":           &batchrequests.Plugin,
 		"cors":                     &cors.Plugin,
 		"ip-restriction":           &iprestriction.Plugin,
 		"ua-restriction":           &uarestriction.Plugin,
