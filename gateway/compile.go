@@ -26,8 +26,9 @@ type compiler struct {
 	enabled map[string]bool
 	routes  map[string]*compiled
 	// users are the routes to recompile when an object changes.
-	users map[resource.Ref]map[string]struct{}
-	order int64 // of the next new route, see router.Route.Order
+	users  map[resource.Ref]map[string]struct{}
+	order  int64 // of the next new route, see router.Route.Order
+	serial int64 // of the last compiled route
 
 	consumers *consumers
 	// consumerUsers are the consumers to recompile when an object changes.
@@ -181,6 +182,22 @@ func (k *compiler) compileRoutes(old *router.Router[*route], dirty map[string]st
 	return next
 }
 
+// rebuiltRouter builds the router from nothing, for when the incremental one is
+// not to be trusted.
+func (k *compiler) rebuiltRouter() *router.Router[*route] {
+	var all []router.Route[*route]
+	for _, c := range k.routes {
+		if !c.off {
+			all = append(all, c.entry)
+		}
+	}
+	next, errs := router.New(k.o.Mode, all)
+	for _, err := range errs {
+		k.o.Log.Error("router", "err", err)
+	}
+	return next
+}
+
 // use notes what a route was made from.
 func (k *compiler) use(id string, c *compiled) {
 	for _, ref := range c.deps {
@@ -240,7 +257,8 @@ func (k *compiler) compileRoute(id string, was *compiled) (*compiled, error) {
 		k.order++
 		c.order = k.order
 	}
-	b := &routeBuilder{compiler: k, c: c, owner: "routes/" + id, r: &route{def: def, slot: -1, chain: plugins.Empty}}
+	k.serial++
+	b := &routeBuilder{compiler: k, c: c, owner: "routes/" + id, r: &route{serial: k.serial, def: def, slot: -1, chain: plugins.Empty}}
 	c.route = b.r
 	err := b.build()
 	k.use(id, c) // also of a failed one: what it needs may be mended elsewhere
@@ -394,14 +412,17 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 
 // metadata is the plugin's metadata with its defaults, or nil.
 func (k *compiler) metadata(name string) json.RawMessage {
-	item := k.snap.Get(resource.PluginMetadata, name)
-	if item == nil {
-		return nil
-	}
-	filled, err := k.o.Catalog.Check(name, k.o.decrypted(name, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
+	filled, err := metadataOf(k.o, k.snap, name)
 	if err != nil {
 		k.fail(resource.PluginMetadata, name, err)
-		return nil
 	}
 	return filled
+}
+
+func metadataOf(o *Options, snap *configcenter.Snapshot, name string) (json.RawMessage, error) {
+	item := snap.Get(resource.PluginMetadata, name)
+	if item == nil {
+		return nil, nil
+	}
+	return o.Catalog.Check(name, o.decrypted(name, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
 }

@@ -118,9 +118,10 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o    Options
-	live atomic.Pointer[table]
-	comp *compiler
+	o     Options
+	live  atomic.Pointer[table]
+	comp  *compiler
+	audit audit
 
 	types    *errorpage.Types
 	requests atomic.Int64

@@ -26,6 +26,7 @@ type table struct {
 
 // route is a compiled route: all that can be known before a request comes.
 type route struct {
+	serial    int64 // no two compiled routes of a process share it
 	def       *resource.Route
 	service   *resource.Service
 	chain     *plugins.Chain

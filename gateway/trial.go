@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"encoding/json"
+
 	"sluice/configcenter/resource"
 	"sluice/plugins"
 	"sluice/router/expr"
@@ -24,12 +26,16 @@ func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 }
 
 // TryPlugin builds an instance of a plugin from a configuration with its
-// defaults filled in, and closes it.
+// defaults filled in, and the metadata of the live version, and closes it.
 func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, stream bool) error {
 	if stream {
 		return nil // stream routes are not served yet: the schema is all there is
 	}
-	in, err := g.comp.instances.build(owner, spec.Name, conf, conf, nil, true)
+	var meta json.RawMessage
+	if snap := g.Snapshot(); snap != nil {
+		meta, _ = metadataOf(g.comp.o, snap, spec.Name) // what is wrong with it was reported when it came
+	}
+	in, err := g.comp.instances.build(owner, spec.Name, conf, conf, meta, true)
 	if err != nil {
 		return err
 	}

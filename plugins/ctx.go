@@ -1,7 +1,6 @@
 package plugins
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -301,7 +300,7 @@ func readBody(r *wire.Request, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if limit > 0 && int64(len(b)) > limit {
-		r.Body = io.MultiReader(bytes.NewReader(b), r.Body)
+		r.Body = wire.Rejoin(b, r.Body)
 		return nil, &BodyTooLargeError{Size: int64(len(b)), Limit: limit}
 	}
 	return b, nil

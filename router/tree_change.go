@@ -160,28 +160,12 @@ func newShard[V any](slots []slot[V], indexed bool) *node[V] {
 		up = s
 	}
 	if len(slots) > scanSize {
-		n.grow()
+		n.index = *radix.New()
+		for i := range slots {
+			n.index.Insert(slots[i].key[n.at:], &slots[i])
+		}
 	}
 	return n
-}
-
-// grow makes the index of a shard. Its keys are copied into one text: a walk
-// compares pieces of several of them, which then lie together.
-func (n *node[V]) grow() {
-	var text strings.Builder
-	text.WriteString(n.prefix)
-	for i := range n.slots {
-		text.WriteString(n.slots[i].key[n.at:])
-	}
-	rest := text.String()
-	n.prefix, rest = rest[:n.at], rest[n.at:]
-	n.index = *radix.New()
-	for i := range n.slots {
-		s := &n.slots[i]
-		size := len(s.key) - int(n.at)
-		n.index.Insert(rest[:size], s)
-		rest = rest[size:]
-	}
 }
 
 // shared is what the keys of sorted slots have in common.

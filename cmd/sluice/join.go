@@ -19,6 +19,7 @@ import (
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
+	filelogger "sluice/plugins/file-logger"
 	"sluice/router"
 )
 
@@ -62,6 +63,7 @@ func (p *parts) close(ctx context.Context) error {
 // process does.
 func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, error) {
 	p := &parts{ctx: ctx, cfg: cfg, log: log, registry: all.Registry(), shared: &plugins.Shared{}}
+	p.onCloseDo(p.shared.Close) // last of all: what plugins have collected goes out
 	handlers := map[conf.Service]http.Handler{}
 	for _, step := range []func() error{
 		p.openCatalog, p.openCenter, p.openAccessLog, p.openGateway, p.openServer,
@@ -78,7 +80,10 @@ func join(ctx context.Context, cfg *conf.Config, log *slog.Logger) (*process, er
 		serveHTTP:  p.server.Serve,
 		serveHTTPS: p.https,
 		drain:      p.close,
-		reopen:     p.access.Reopen,
+		reopen: func() error {
+			filelogger.Reopen(p.shared)
+			return p.access.Reopen()
+		},
 	}, nil
 }
 

@@ -58,7 +58,7 @@ func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
 		}
 	}
 	handlers[conf.AdminAPI] = h
-	handlers[conf.Status] = admin.NewStatus(p.ready)
+	handlers[conf.Status] = p.withState(admin.NewStatus(p.ready), "/status/config")
 	return p.openMetrics(handlers)
 }
 
@@ -88,8 +88,8 @@ func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
 }
 
 func (p *parts) openControl(handlers map[conf.Service]http.Handler) error {
-	handlers[conf.ControlAPI] = admin.NewControl(admin.ControlOptions{
-		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log})
+	handlers[conf.ControlAPI] = p.withState(admin.NewControl(admin.ControlOptions{
+		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status")
 	return nil
 }
 
@@ -167,6 +167,9 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	}
 	yield("http_requests_total", p.gateway.Requests())
 	yield("etcd_reachable", p.center.reachable())
+	if p.center.etcd != nil {
+		yield("sluice_config_drift_healed_total", p.center.etcd.Drifts())
+	}
 	snap := p.gateway.Snapshot()
 	for _, k := range resource.Kinds {
 		yield("etcd_modify_indexes", snap.ModRev(k.Kind), string(k.Kind))

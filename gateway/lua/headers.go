@@ -181,7 +181,7 @@ func addField(h *wire.Header, name string, v lua.LValue) {
 	name = lib.Clean(lib.FieldName(name))
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
-			addField(h, name, t.RawGetInt(i))
+			h.Add(name, lib.Clean(string(value.AppendPrinted(nil, t.RawGetInt(i)))))
 		}
 		return
 	}

@@ -6,6 +6,10 @@
 // at a time; between calls nothing of a request stays in it. Each Program has
 // an environment of its own in each state, so that what one writes no other sees.
 //
+// A call that computes too long is cut off at its next instruction. Two things
+// are not bounded: a single pattern of Lua's own (string.find) that backtracks
+// for long, and memory other than what is printed, repeated or encoded.
+//
 // It does not know the gateway, the router, or which plugins run Lua.
 package lua
 

@@ -96,8 +96,30 @@ func TestRequestKeepsItsFields(t *testing.T) {
 	if _, err := get.Call(other, "access"); err == nil {
 		t.Error("another request has the fields")
 	}
+	if f := Field(c, "t"); string(f) != `{"a":[1,2]}` {
+		t.Errorf("a plugin reads %s", f)
+	}
+	if f := Field(c, "none"); f != nil {
+		t.Errorf("a plugin reads %s", f)
+	}
 	if got := printed(t, get, c); got != "2nil58true" {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestDeepTables(t *testing.T) {
+	h := single(t)
+	f := build(t, h, `return function(conf, ctx)
+		local t = {}
+		ctx.deep, ctx.me = t, ctx
+		for i = 1, 20000 do t.t = {} t = t.t end
+		t.t = ctx.deep
+		ngx.header.x = {t}
+		require("apisix.core").response.add_header("y", {t})
+		ngx.print(pcall(require("cjson").encode, ctx.deep))
+	end`)
+	if got := printed(t, f, request("/")); !strings.HasSuffix(got, "Cannot serialise, excessive depth (1001)") {
+		t.Errorf("got %.80s", got)
 	}
 }
 

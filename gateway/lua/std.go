@@ -141,9 +141,15 @@ func (s *state) print(l *lua.LState) int {
 	return 0
 }
 
+// maxSource bounds what a program may compile: the compiler recurses.
+const maxSource = 1 << 20
+
 // load is load and loadstring: the chunk gets the program's globals.
 func (s *state) load(l *lua.LState) int {
 	src := s.chunkText(l)
+	if len(src) > maxSource {
+		return lib.Fail(l, "chunk is too long")
+	}
 	name := l.OptString(2, src)
 	p, err := syntax.Compile(src, strings.TrimPrefix(name, "="))
 	if err != nil {
@@ -165,7 +171,7 @@ func (s *state) chunkText(l *lua.LState) string {
 		return l.CheckString(1)
 	}
 	var b strings.Builder
-	for b.Len() < s.h.o.Output {
+	for b.Len() <= maxSource {
 		l.Push(f)
 		l.Call(0, 1)
 		part := lua.LVAsString(l.Get(-1))

@@ -41,6 +41,28 @@ type kept struct {
 
 type keptKey struct{}
 
+// Field is what a program wrote to ctx.<name> on this request, as JSON; nil when
+// there is nothing. Plugins whose users set such fields read them with it.
+func Field(c *plugins.Ctx, name string) json.RawMessage {
+	k, _ := c.Value(keptKey{}).(*kept)
+	if k == nil || k.ctx == nil {
+		return nil
+	}
+	v := k.ctx.RawGetString(name)
+	if v == lua.LNil {
+		return nil
+	}
+	b, err := (&value.Encoder{Limit: maxField}).Encode(v)
+	if err != nil {
+		c.Log().Error("field of ctx cannot be read", "name", name, "err", err)
+		return nil
+	}
+	return b
+}
+
+// maxField is the longest text that Field returns, in bytes.
+const maxField = 1 << 20
+
 func (s *state) restore() {
 	if s.c == nil {
 		return
@@ -71,15 +93,15 @@ func (s *state) keep() {
 		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
 		k := &kept{}
 		if ctx {
-			k.ctx = copyTable(s.ctx, seen)
+			k.ctx = seen.table(s.ctx, 0)
 		}
 		if ngx {
-			k.ngx = copyTable(s.ngxCtx, seen)
+			k.ngx = seen.table(s.ngxCtx, 0)
 		}
 		if s.pairs != nil {
 			k.vars = make(map[string]lua.LValue, len(s.pairs))
 			for name, v := range s.pairs {
-				k.vars[name] = copyValue(v, seen)
+				k.vars[name] = seen.value(v, 0)
 			}
 		}
 		s.c.SetValue(keptKey{}, k)
@@ -101,26 +123,30 @@ type copies struct {
 	of      map[*lua.LTable]*lua.LTable
 }
 
-// copyTable copies data; functions, userdata and threads are left out, because
-// they belong to the state that made them.
-func copyTable(t *lua.LTable, seen copies) *lua.LTable {
-	if c := seen.of[t]; c != nil {
+// maxCopied is how deep tables may lie in each other to be kept: deeper ones
+// would cost stack.
+const maxCopied = 100
+
+// table copies data; functions, userdata and threads are left out, because they
+// belong to the state that made them.
+func (cs copies) table(t *lua.LTable, depth int) *lua.LTable {
+	if c := cs.of[t]; c != nil {
 		return c
 	}
-	c := seen.l.CreateTable(0, 4)
-	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(seen.arrayMT) {
+	c := cs.l.CreateTable(0, 4)
+	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(cs.arrayMT) {
 		c.Metatable = value.ArrayMark
 	}
-	seen.of[t] = c
+	cs.of[t] = c
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		if k := copyValue(k, seen); k != lua.LNil {
-			c.RawSet(k, copyValue(v, seen))
+		if k := cs.value(k, depth); k != lua.LNil {
+			c.RawSet(k, cs.value(v, depth))
 		}
 	}
 	return c
 }
 
-func copyValue(v lua.LValue, seen copies) lua.LValue {
+func (cs copies) value(v lua.LValue, depth int) lua.LValue {
 	switch v := v.(type) {
 	case lua.LString, lua.LNumber, lua.LBool:
 		return v
@@ -129,7 +155,9 @@ func copyValue(v lua.LValue, seen copies) lua.LValue {
 			return v
 		}
 	case *lua.LTable:
-		return copyTable(v, seen)
+		if depth < maxCopied {
+			return cs.table(v, depth+1)
+		}
 	}
 	return lua.LNil
 }

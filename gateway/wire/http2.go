@@ -184,6 +184,12 @@ func (p *http2Peer) body(req *http.Request, x *Exchange, out *Outgoing, timer *t
 			return err
 		}
 		src, req.ContentLength = l, out.ContentLength
+	case *rejoined:
+		l, err := b.lend()
+		if err != nil {
+			return err
+		}
+		src, req.ContentLength = l, out.ContentLength
 	default:
 		src, req.ContentLength = b, out.ContentLength
 	}

@@ -115,6 +115,12 @@ func (u *upConn) startUpload() (*upload, error) {
 			return nil, err
 		}
 		up.src = l
+	case *rejoined:
+		l, err := b.lend()
+		if err != nil {
+			return nil, err
+		}
+		up.src = l
 	}
 	up.progress.Store(nano())
 	go up.run()

@@ -17,9 +17,11 @@ import (
 	exampleplugin "sluice/plugins/example-plugin"
 	exittransformer "sluice/plugins/exit-transformer"
 	faultinjection "sluice/plugins/fault-injection"
+	filelogger "sluice/plugins/file-logger"
 	forwardauth "sluice/plugins/forward-auth"
 	gzip "sluice/plugins/gzip"
 	hmacauth "sluice/plugins/hmac-auth"
+	httplogger "sluice/plugins/http-logger"
 	iprestriction "sluice/plugins/ip-restriction"
 	jwtauth "sluice/plugins/jwt-auth"
 	keyauth "sluice/plugins/key-auth"
@@ -27,6 +29,7 @@ import (
 	mocking "sluice/plugins/mocking"
 	multiauth "sluice/plugins/multi-auth"
 	prometheus "sluice/plugins/prometheus"
+	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
 	realip "sluice/plugins/real-ip"
@@ -37,10 +40,14 @@ import (
 	responserewrite "sluice/plugins/response-rewrite"
 	serverlesspostfunction "sluice/plugins/serverless-post-function"
 	serverlessprefunction "sluice/plugins/serverless-pre-function"
+	syslog "sluice/plugins/syslog"
+	tcplogger "sluice/plugins/tcp-logger"
 	trafficsplit "sluice/plugins/traffic-split"
 	uarestriction "sluice/plugins/ua-restriction"
+	udplogger "sluice/plugins/udp-logger"
 	uriblocker "sluice/plugins/uri-blocker"
 	workflow "sluice/plugins/workflow"
+	zipkin "sluice/plugins/zipkin"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
@@ -50,6 +57,7 @@ func Registry() plugins.Registry {
 		"exit-transformer":         &exittransformer.Plugin,
 		"client-control":           &clientcontrol.Plugin,
 		"request-id":               &requestid.Plugin,
+		"zipkin":                   &zipkin.Plugin,
 		"fault-injection":          &faultinjection.Plugin,
 		"mocking":                  &mocking.Plugin,
 		"serverless-pre-function":  &serverlessprefunction.Plugin,
@@ -68,6 +76,7 @@ func Registry() plugins.Registry {
 		"consumer-restriction":     &consumerrestriction.Plugin,
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,
 		"forward-auth":             &forwardauth.Plugin,
+		"proxy-mirror":             &proxymirror.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"workflow":                 &workflow.Plugin,
 		"limit-count":              &limitcount.Plugin,
@@ -79,6 +88,11 @@ func Registry() plugins.Registry {
 		"public-api":               &publicapi.Plugin,
 		"prometheus":               &prometheus.Plugin,
 		"echo":                     &echo.Plugin,
+		"http-logger":              &httplogger.Plugin,
+		"tcp-logger":               &tcplogger.Plugin,
+		"syslog":                   &syslog.Plugin,
+		"udp-logger":               &udplogger.Plugin,
+		"file-logger":              &filelogger.Plugin,
 		"example-plugin":           &exampleplugin.Plugin,
 		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/plugins"
+	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/metrics"
 )
 
@@ -29,6 +30,7 @@ func Open(shared *plugins.Shared, attr json.RawMessage) (*Exporter, error) {
 		return nil, err
 	}
 	set, _ := metrics.Open(shared, a, time.Now)
+	set.Add(batch.Entries(shared))
 	return &Exporter{set, a}, nil
 }
 

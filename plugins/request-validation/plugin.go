@@ -47,7 +47,7 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 		return plugins.Phases{}, err
 	}
 	if v.header != nil {
-		doc, err := schema.Decode(c.HeaderSchema)
+		doc, err := decode(c.HeaderSchema)
 		if err != nil {
 			return plugins.Phases{}, err
 		}
@@ -59,6 +59,19 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 func compile(name string, text json.RawMessage) (*schema.Schema, error) {
 	if len(text) == 0 {
 		return nil, nil
+	}
+	doc, err := decode(text)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := adapt(doc)
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		if text, err = schema.Encode(doc); err != nil {
+			return nil, err
+		}
 	}
 	return schema.Compile(name, string(text))
 }
@@ -113,7 +126,7 @@ func (v *validation) checkBody(c *plugins.Ctx) (*plugins.Reply, error) {
 		}
 		return nil, nil
 	}
-	doc, err := schema.Decode(body)
+	doc, err := decode(body)
 	if err != nil {
 		c.Log().Error("failed to decode the req body")
 		return v.reject(c, err), nil

@@ -191,7 +191,7 @@ func FormatNumber(f float64) string {
 	text := strconv.FormatFloat(f, 'e', 13, 64)
 	mantissa, exp, _ := strings.Cut(text, "e")
 	n, _ := strconv.Atoi(exp)
-	if n < -5 || n >= 14 {
+	if n < -4 || n >= 14 {
 		if strings.Contains(mantissa, ".") {
 			mantissa = strings.TrimRight(strings.TrimRight(mantissa, "0"), ".")
 		}

@@ -68,12 +68,14 @@ func Announce(c *plugins.Ctx, coding string) {
 	h.Del("Content-Length")
 	h.Del("Accept-Ranges")
 	c.Resp.ContentLength = -1
-	switch tag := h.Get("ETag"); {
-	case tag == "" || strings.HasPrefix(tag, `W/"`):
-	case len(tag) > 1 && tag[0] == '"' && tag[len(tag)-1] == '"':
-		h.Set("ETag", c.Keep(append(append(c.Scratch(), "W/"...), tag...)))
-	default:
+	tag, ok := h.Lookup("ETag")
+	strong, weak := strings.CutPrefix(tag, "W/")
+	switch {
+	case !ok:
+	case len(strong) < 2 || strings.IndexByte(strong[1:], '"') != len(strong)-2 || strong[0] != '"':
 		h.Del("ETag") // it cannot be made a weak one
+	case !weak:
+		h.Set("ETag", c.Keep(append(append(c.Scratch(), "W/"...), tag...)))
 	}
 }
 

@@ -63,11 +63,18 @@ func NewLimiter(o *Options, env *plugins.Env, plugin string, h Headers) (l *Limi
 }
 
 func (o *Options) open(env *plugins.Env, plugin string) (Store, func(), error) {
-	if o.Policy != "" && o.Policy != "local" {
-		return nil, nil, fmt.Errorf("policy %q: this build has no backend for it, use \"local\"", o.Policy)
+	if o.Policy == "" || o.Policy == "local" {
+		s, release := Open(env, plugin)
+		return s, release, nil
 	}
-	s, release := Open(env, plugin)
-	return s, release, nil
+	remote, release, err := openRemote(env, plugin, o.Policy, &o.Conf)
+	if err != nil || o.SyncInterval == -1 {
+		return remote, release, err
+	}
+	every := time.Duration(o.SyncInterval * float64(time.Second))
+	d, stop := plugins.Share(env.Shared, "counter/delayed/"+plugin+"/"+o.prefix(env),
+		func() *Delayed { return newDelayed(remote, every, env.Now, env.Log) }, (*Delayed).stop)
+	return d, func() { stop(); release() }, nil
 }
 
 func (o *Options) compile(h Headers) ([]rule, error) {

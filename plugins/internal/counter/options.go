@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sluice/plugins"
+	"sluice/plugins/internal/redisx"
 )
 
 // Options are the members of the configuration that all plugins limiting by
@@ -28,7 +29,7 @@ type Options struct {
 	ShowQuota        bool    `json:"show_limit_quota_header"`
 	Policy           string  `json:"policy"`
 	SyncInterval     float64 `json:"sync_interval"` // seconds; -1: count in the backend at once
-	Redis
+	redisx.Conf
 }
 
 // Rule is one of several quotas; it applies when its key has a value.
@@ -37,37 +38,6 @@ type Rule struct {
 	TimeWindow   *Amount `json:"time_window"`
 	Key          string  `json:"key"`
 	HeaderPrefix string  `json:"header_prefix"`
-}
-
-// Redis is how to reach the backend of the redis policies.
-type Redis struct {
-	Host             string     `json:"redis_host"`
-	Port             int        `json:"redis_port"`
-	Username         string     `json:"redis_username"`
-	Password         string     `json:"redis_password"`
-	Database         int        `json:"redis_database"`
-	Timeout          int        `json:"redis_timeout"` // ms
-	TLS              bool       `json:"redis_ssl"`
-	TLSVerify        bool       `json:"redis_ssl_verify"`
-	KeepaliveTimeout int        `json:"redis_keepalive_timeout"` // ms
-	KeepalivePool    int        `json:"redis_keepalive_pool"`
-	ClusterName      string     `json:"redis_cluster_name"`
-	ClusterNodes     []string   `json:"redis_cluster_nodes"`
-	ClusterTLS       bool       `json:"redis_cluster_ssl"`
-	ClusterTLSVerify bool       `json:"redis_cluster_ssl_verify"`
-	Sentinels        []Sentinel `json:"redis_sentinels"`
-	MasterName       string     `json:"redis_master_name"`
-	Role             string     `json:"redis_role"`
-	ConnectTimeout   int        `json:"redis_connect_timeout"` // ms
-	ReadTimeout      int        `json:"redis_read_timeout"`    // ms
-	SentinelUsername string     `json:"sentinel_username"`
-	SentinelPassword string     `json:"sentinel_password"`
-}
-
-// Sentinel is the address of a Redis sentinel.
-type Sentinel struct {
-	Host string `json:"host"`
-	Port int    `json:"port"`
 }
 
 // Amount is a positive integer, or a text with variables that comes to one.

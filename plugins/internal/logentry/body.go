@@ -8,6 +8,7 @@ import (
 
 	"github.com/andybalholm/brotli"
 
+	"sluice/gateway/wire"
 	"sluice/plugins"
 )
 
@@ -49,7 +50,7 @@ func (l *Log) readRequest(c *plugins.Ctx) (*plugins.Reply, error) {
 	if err != nil {
 		rest = failed{err}
 	}
-	c.Req.Body = io.MultiReader(bytes.NewReader(b.request), rest)
+	c.Req.Body = wire.Rejoin(b.request, rest)
 	return nil, nil
 }
 

@@ -18,6 +18,7 @@ type field struct {
 	name  []byte // the key as JSON, with its colon
 	get   plugins.Getter
 	body  bool    // the request's body
+	raw   bool    // the value is a number
 	inner []field // of an object; nil: none
 	text  []byte  // as JSON
 }
@@ -49,6 +50,7 @@ func compile(format map[string]any, depth int, env *plugins.Env) (fields []field
 			}
 			f.body = v[1:] == "request_body"
 			body = body || f.body
+			f.raw = v[1:] == "status" // the only number among nginx's
 			f.get = plugins.Variable(v[1:])
 		default:
 			if f.text, err = json.Marshal(v); err != nil {
@@ -83,7 +85,10 @@ func (l *Log) write(o *object, c *plugins.Ctx, fields []field, skip func(key str
 				o.b = AppendString(append(o.b, f.name...), b)
 			}
 		default:
-			if v, ok := f.get(c); ok {
+			if v, ok := f.get(c); ok && f.raw && c.Resp != nil {
+				o.comma()
+				o.b = append(append(o.b, f.name...), v...)
+			} else if ok {
 				o.comma()
 				o.b = AppendString(append(o.b, f.name...), v)
 			}

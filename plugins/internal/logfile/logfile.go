@@ -1,6 +1,6 @@
 // Package logfile appends lines to files for plugins: one writer for each
-// path, however many instances name it. The request path never waits for the
-// disk; a line is written as soon as the writer gets to it.
+// path at a time, however many instances name it. A line is written at once, or
+// by whoever is writing already.
 //
 // It does not know what the lines say.
 package logfile
@@ -17,21 +17,24 @@ import (
 // maxPending is how many bytes may wait for the disk, of one file.
 const maxPending = 16 << 20
 
-// File is one file. Its goroutine begins with the first line and is ended, when
-// everything is written, by the last user's release.
+// File is one file. Who finds nobody writing writes the lines that have come
+// until then, and one more time; a goroutine goes on when there are more still.
 type File struct {
 	path string
 	log  *slog.Logger
 
 	mu      sync.Mutex
+	idle    sync.Cond // writing has become false
 	pending []byte
 	lines   int // in pending
 	reopen  bool
-	running bool
+	writing bool // somebody is, and owns the fields below
 	closed  bool
 
-	wake    chan struct{}
-	done    chan struct{}
+	file    *os.File
+	spare   []byte
+	failing bool
+
 	dropped atomic.Uint64
 }
 
@@ -40,7 +43,7 @@ type File struct {
 func Open(shared *plugins.Shared, path string, log *slog.Logger) (*File, func()) {
 	all, freeAll := openSet(shared)
 	f, freeFile := plugins.Share(shared, "logfile/file/"+path, func() *File {
-		f := &File{path: path, log: log, wake: make(chan struct{}, 1), done: make(chan struct{})}
+		f := newFile(path, log)
 		all.add(f)
 		return f
 	}, func(f *File) {
@@ -61,27 +64,68 @@ func Reopen(shared *plugins.Shared) {
 		f.mu.Lock()
 		f.reopen = true
 		f.mu.Unlock()
-		f.notify()
 	}
 }
 
+func newFile(path string, log *slog.Logger) *File {
+	f := &File{path: path, log: log}
+	f.idle.L = &f.mu
+	return f
+}
+
 // Write appends a line, without its line break, or drops it when the disk is
-// too far behind.
+// too far behind. It waits for the disk only when nobody else does.
 func (f *File) Write(line []byte) {
 	f.mu.Lock()
-	switch {
-	case f.closed || len(f.pending)+len(line) > maxPending:
+	if f.closed || len(f.pending)+len(line) > maxPending {
 		f.mu.Unlock()
 		f.lost(1, "the disk is too slow")
 		return
-	case !f.running:
-		f.running = true
-		go f.run()
 	}
 	f.pending = append(append(f.pending, line...), '\n')
 	f.lines++
+	if f.writing {
+		f.mu.Unlock()
+		return
+	}
+	f.writing = true
 	f.mu.Unlock()
-	f.notify()
+	if f.flush() {
+		go func() {
+			for f.flush() {
+			}
+		}()
+	}
+}
+
+// flush writes what is pending. It reports whether more has come meanwhile;
+// else nobody is writing any more.
+func (f *File) flush() (more bool) {
+	f.mu.Lock()
+	text, lines, reopen := f.pending, f.lines, f.reopen
+	f.pending, f.lines, f.reopen = f.spare[:0], 0, false
+	f.mu.Unlock()
+	if f.file != nil && (reopen || moved(f.file, f.path)) {
+		_ = f.file.Close()
+		f.file = nil
+	}
+	if err := f.append(text); err != nil {
+		f.dropped.Add(uint64(lines))
+		f.failing = true
+	} else {
+		f.failing = false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.spare = text; cap(text) > 1<<20 {
+		f.spare = nil
+	}
+	if len(f.pending) > 0 {
+		return true
+	}
+	f.writing = false
+	f.idle.Broadcast()
+	return false
 }
 
 // Dropped is the number of lines that were lost.
@@ -91,48 +135,6 @@ func (f *File) lost(lines int, why string) {
 	n := uint64(lines)
 	if f.dropped.Add(n) == n { // the first; the rest is counted only
 		f.log.Error("failed to write file: "+f.path+", error info: "+why, "lines", n)
-	}
-}
-
-func (f *File) notify() {
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-// run owns the file.
-func (f *File) run() {
-	defer close(f.done)
-	var file *os.File
-	var spare []byte
-	failing := false
-	for {
-		<-f.wake
-		f.mu.Lock()
-		text, lines, reopen, closed := f.pending, f.lines, f.reopen, f.closed
-		f.pending, f.lines, f.reopen = spare[:0], 0, false
-		f.mu.Unlock()
-		if file != nil && (reopen || moved(file, f.path)) {
-			_ = file.Close()
-			file = nil
-		}
-		if len(text) > 0 {
-			var err error
-			if file, err = f.append(file, text, failing); err != nil {
-				f.dropped.Add(uint64(lines))
-			}
-			failing = err != nil
-		}
-		if spare = text; cap(spare) > 1<<20 {
-			spare = nil
-		}
-		if closed {
-			if file != nil {
-				_ = file.Close()
-			}
-			return
-		}
 	}
 }
 
@@ -149,30 +151,35 @@ func moved(file *os.File, path string) bool {
 
 // append writes text in one piece. An error is logged unless the time before
 // went wrong, too.
-func (f *File) append(file *os.File, text []byte, quiet bool) (*os.File, error) {
+func (f *File) append(text []byte) error {
+	what := "open"
 	var err error
-	if file == nil {
-		if file, err = os.OpenFile(f.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644); err != nil {
-			if !quiet {
-				f.log.Error("failed to open file: " + f.path + ", error info: " + err.Error())
-			}
-			return nil, err
-		}
+	if f.file == nil {
+		f.file, err = os.OpenFile(f.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	}
-	if _, err = file.Write(text); err != nil && !quiet {
-		f.log.Error("failed to write file: " + f.path + ", error info: " + err.Error())
+	if err == nil {
+		what = "write"
+		_, err = f.file.Write(text)
+	} else {
+		f.file = nil
 	}
-	return file, err
+	if err != nil && !f.failing {
+		f.log.Error("failed to " + what + " file: " + f.path + ", error info: " + err.Error())
+	}
+	return err
 }
 
+// close ends the file when everything is written.
 func (f *File) close() {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.closed = true
-	running := f.running
-	f.mu.Unlock()
-	if running {
-		f.notify()
-		<-f.done
+	for f.writing {
+		f.idle.Wait()
+	}
+	if f.file != nil {
+		_ = f.file.Close()
+		f.file = nil
 	}
 }
 

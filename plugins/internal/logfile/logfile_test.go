@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -91,11 +92,30 @@ func TestNoFile(t *testing.T) {
 }
 
 func TestBounded(t *testing.T) {
-	f := &File{log: slog.New(slog.DiscardHandler), wake: make(chan struct{}, 1), running: true}
+	f := newFile("", slog.New(slog.DiscardHandler))
+	f.writing = true // and never comes to an end
 	f.Write(make([]byte, maxPending))
 	f.Write([]byte("more"))
 	if f.Dropped() != 1 {
 		t.Error("the bound does not hold")
+	}
+}
+
+func TestMany(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f.log")
+	f, release := Open(new(plugins.Shared), path, slog.New(slog.DiscardHandler))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 200 {
+				f.Write([]byte("line"))
+			}
+		})
+	}
+	wg.Wait()
+	release()
+	if got := read(t, path); got != strings.Repeat("line\n", 1600) {
+		t.Errorf("%d bytes", len(got))
 	}
 }
 

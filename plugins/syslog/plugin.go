@@ -1,0 +1,113 @@
+// Package syslog sends a log entry of each request to a syslog server, as
+// messages of RFC 5424.
+package syslog
+
+import (
+	"context"
+	"crypto/tls"
+	_ "embed"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"sluice/plugins"
+	"sluice/plugins/internal/batch"
+	"sluice/plugins/internal/logentry"
+)
+
+//go:embed schema.json
+var schema string
+
+//go:embed metadata.json
+var metadataSchema string
+
+// Plugin is syslog.
+var Plugin = plugins.Spec{
+	Name:     "syslog",
+	Priority: 401,
+	Version:  "0.1",
+	Schema:   schema,
+	Metadata: metadataSchema,
+	New:      plugins.Build(build),
+}
+
+type config struct {
+	Host       string `json:"host"`
+	Port       int    `json:"port"`
+	FlushLimit int    `json:"flush_limit"` // bytes
+	DropLimit  int    `json:"drop_limit"`  // bytes
+	Timeout    int    `json:"timeout"`     // milliseconds
+	SockType   string `json:"sock_type"`
+	PoolSize   int    `json:"pool_size"`
+	TLS        bool   `json:"tls"`
+	logentry.Options
+	batch.Config
+}
+
+type logger struct {
+	entry *logentry.Log
+	queue *batch.Queue
+	now   func() time.Time
+	tail  string // of the header: program and process
+}
+
+func build(c *config, env *plugins.Env) (plugins.Phases, error) {
+	entry, err := logentry.New(&c.Options, env)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.send)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	l := &logger{entry, queue, env.Now, " apisix " + strconv.Itoa(os.Getpid()) + " - - "}
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log, Close: closeQueue}, nil
+}
+
+// timestamp is the layout of the time in a message.
+const timestamp = "2006-01-02T15:04:05.000Z"
+
+// log makes a message of facility SYSLOG and severity INFO; its host is the
+// one that the client asked for.
+func (l *logger) log(c *plugins.Ctx) {
+	b := append(c.Scratch(), "<46>1 "...)
+	b = l.now().UTC().AppendFormat(b, timestamp)
+	b = append(b, ' ')
+	b = append(b, c.Var("host")...)
+	b = append(b, l.tail...)
+	l.queue.Push(c, slices.Concat(b, l.entry.Entry(c), []byte{'\n'}))
+}
+
+// send opens a connection for each batch: on a kept one nobody would notice
+// that the server is gone until a batch is lost. A datagram holds one message.
+func (c *config) send(ctx context.Context, entries [][]byte) error {
+	limit := time.Duration(c.Timeout) * time.Millisecond
+	d := net.Dialer{Timeout: limit}
+	conn, err := d.DialContext(ctx, c.SockType, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	if err != nil {
+		return fmt.Errorf("failed to log message: %w", err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
+		return err
+	}
+	if c.TLS && c.SockType == "tcp" {
+		// As in APISIX, the certificate is not verified.
+		conn = tls.Client(conn, &tls.Config{ServerName: c.Host, InsecureSkipVerify: true})
+	}
+	for i, e := range entries {
+		if len(e) > c.DropLimit {
+			continue
+		}
+		if _, err := conn.Write(e); err != nil {
+			return &batch.PartialError{Done: i, Err: fmt.Errorf("failed to log message: %w", err)}
+		}
+	}
+	if secured, ok := conn.(*tls.Conn); ok {
+		return secured.CloseWrite()
+	}
+	return nil
+}
