@@ -108,6 +108,9 @@ func (s *state) requestHeader(c *plugins.Ctx, name string) lua.LValue {
 	if wire.EqualFold(name, "Upgrade") && c.Req.Upgrade != "" {
 		return str(c.Req.Upgrade)
 	}
+	if c.Req.Header.Has(name) { // "_" stands for "-" only where there is no such field
+		return valueOf(s.l, &c.Req.Header, name)
+	}
 	return valueOf(s.l, &c.Req.Header, lib.FieldName(name))
 }
 

@@ -49,15 +49,16 @@ const payload = plugins.Field("jwt_auth_payload")
 type auth struct {
 	config
 	consumer.Auth
-	now func() time.Time
+	now  func() time.Time
+	seen headers
 }
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
-	a := &auth{*c, consumer.Auth{
+	a := &auth{config: *c, now: env.Now, Auth: consumer.Auth{
 		Plugin:    name,
 		Challenge: consumer.Challenge("Bearer", c.Realm),
 		Anonymous: c.AnonymousConsumer,
-	}, env.Now}
+	}}
 	return plugins.Phases{Rewrite: a.rewrite}, nil
 }
 
@@ -82,7 +83,7 @@ func (a *auth) find(c *plugins.Ctx, text string, from source) (*plugins.Consumer
 	if from == nowhere {
 		return nil, a.Fail(c, "Missing JWT token in request")
 	}
-	t, err := parse(text)
+	t, err := a.seen.parse(text)
 	if err != nil {
 		return nil, a.Refuse(c, "JWT token invalid", "JWT token invalid: "+err.Error())
 	}

@@ -199,6 +199,26 @@ func TestStoredInContext(t *testing.T) {
 	}
 }
 
+// TestHeadersDoNotMix asks one instance with headers in turn: what it remembers
+// of one token says nothing about the next.
+func TestHeadersDoNotMix(t *testing.T) {
+	p := plugintest.Build(t, &Plugin, env(), `{}`)
+	good := hs256(`{"key":"user-key"}`, "my-secret-key")
+	for range 3 {
+		for text, want := range map[string]bool{
+			good: true,
+			sign(`{"alg":"none"}`, `{"key":"user-key"}`, "my-secret-key"):                                     false,
+			sign(`{"alg":"HS256","crit":["x"]}`, `{"key":"user-key"}`, "my-secret-key"):                       false,
+			sign(`{"alg":"HS256","x":"`+strings.Repeat("x", 300)+`"}`, `{"key":"user-key"}`, "my-secret-key"): true,
+		} {
+			c := consumers(t).Request("GET", "/", "Authorization: "+text)
+			if r, err := p.Rewrite(c); err != nil || (r == nil) != want {
+				t.Errorf("%s: %+v, %v", text, r, err)
+			}
+		}
+	}
+}
+
 func TestConfiguration(t *testing.T) {
 	for conf, want := range map[string]string{
 		`{"claims_to_verify":["iat"]}`: "matches none of the enum values",

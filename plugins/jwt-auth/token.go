@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	strictjson "sluice/configcenter/schema"
@@ -24,10 +25,37 @@ type token struct {
 // strict refuses what has two encodings of one text.
 var strict = base64.RawURLEncoding.Strict()
 
+// headers remembers the last header that was read: an issuer's tokens share it.
+type headers struct{ last atomic.Pointer[header] }
+
+type header struct{ encoded, algorithm string }
+
+// maxHeader is the length of the longest header that is remembered.
+const maxHeader = 256
+
+// algorithm is the one that an encoded header names.
+func (h *headers) algorithm(encoded string) (string, error) {
+	if last := h.last.Load(); last != nil && last.encoded == encoded {
+		return last.algorithm, nil
+	}
+	o, err := object(encoded)
+	if err != nil {
+		return "", err
+	}
+	if _, has := o["crit"]; has {
+		return "", errors.New("critical extensions are not understood")
+	}
+	algorithm, _ := o["alg"].(string)
+	if len(encoded) <= maxHeader {
+		h.last.Store(&header{strings.Clone(encoded), algorithm})
+	}
+	return algorithm, nil
+}
+
 // parse takes a token apart. Two members of one name, in the header or
 // anywhere in the claims, are refused, because two readers could take either;
 // names are compared with case.
-func parse(text string) (*token, error) {
+func (h *headers) parse(text string) (*token, error) {
 	dot := strings.LastIndexByte(text, '.')
 	if dot < 0 {
 		return nil, errors.New("not three parts")
@@ -37,7 +65,7 @@ func parse(text string) (*token, error) {
 	if !ok || strings.Contains(rawClaims, ".") {
 		return nil, errors.New("not three parts")
 	}
-	header, err := object(rawHeader)
+	algorithm, err := h.algorithm(rawHeader)
 	if err != nil {
 		return nil, fmt.Errorf("invalid header: %w", err)
 	}
@@ -45,11 +73,7 @@ func parse(text string) (*token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("invalid payload: %w", err)
 	}
-	if _, has := header["crit"]; has {
-		return nil, errors.New("invalid header: critical extensions are not understood")
-	}
-	t := &token{claims: claims, signed: signed}
-	t.algorithm, _ = header["alg"].(string)
+	t := &token{algorithm: algorithm, claims: claims, signed: signed}
 	t.signature, _ = strict.DecodeString(text[dot+1:])
 	return t, nil
 }
