@@ -12,6 +12,7 @@ import (
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
+	opentelemetry "sluice/plugins/opentelemetry"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
@@ -26,6 +27,7 @@ import (
 func Registry() plugins.Registry {
 	return plugins.Registry{
 		"zipkin":           &zipkin.Plugin,
+		"opentelemetry":    &opentelemetry.Plugin,
 		"cors":             &cors.Plugin,
 		"ip-restriction":   &iprestriction.Plugin,
 		"key-auth":         &keyauth.Plugin,
