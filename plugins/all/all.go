@@ -32,6 +32,7 @@ import (
 	limitreq "sluice/plugins/limit-req"
 	mocking "sluice/plugins/mocking"
 	multiauth "sluice/plugins/multi-auth"
+	opentelemetry "sluice/plugins/opentelemetry"
 	prometheus "sluice/plugins/prometheus"
 	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
@@ -62,6 +63,7 @@ func Registry() plugins.Registry {
 		"client-control":           &clientcontrol.Plugin,
 		"request-id":               &requestid.Plugin,
 		"zipkin":                   &zipkin.Plugin,
+		"opentelemetry":            &opentelemetry.Plugin,
 		"fault-injection":          &faultinjection.Plugin,
 		"mocking":                  &mocking.Plugin,
 		"serverless-pre-function":  &serverlessprefunction.Plugin,
