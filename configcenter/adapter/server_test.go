@@ -1,0 +1,98 @@
+package adapter_test
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"sluice/configcenter/adapter"
+	"sluice/configcenter/adapter/memory"
+	"sluice/configcenter/adapter/mvcc"
+	"sluice/configcenter/embedded"
+)
+
+// patience is how long anything may take before a test gives up.
+const patience = time.Minute
+
+// backends opens an empty store of each kind; the test closes it.
+var backends = map[string]func(testing.TB) mvcc.Backend{
+	"memory": func(testing.TB) mvcc.Backend { return memory.New() },
+	"file": func(t testing.TB) mvcc.Backend {
+		return must(memory.Open(filepath.Join(t.TempDir(), "store")))(t)
+	},
+}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+// serve starts an adapter over the store and returns its address. All of it,
+// the store too, ends with the test.
+func serve(t testing.TB, b mvcc.Backend) string {
+	return serveConfig(t, adapter.Config{Backend: b})
+}
+
+func serveConfig(t testing.TB, c adapter.Config) string {
+	t.Helper()
+	c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s := must(adapter.New(c))(t)
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		s.Close()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		if err := c.Backend.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// realEtcd starts an etcd for the test.
+func realEtcd(t testing.TB) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s := must(embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://127.0.0.1:0", NoSync: true}))(t)
+	t.Cleanup(s.Stop)
+	return strings.TrimPrefix(s.URL(), "http://")
+}
+
+// side is one of the two servers that are compared.
+type side struct {
+	pb.KVClient
+	pb.LeaseClient
+	pb.WatchClient
+	pb.ClusterClient
+	pb.MaintenanceClient
+	pb.AuthClient
+}
+
+func dial(t testing.TB, addr string) *side {
+	t.Helper()
+	c := must(grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))))(t)
+	t.Cleanup(func() { c.Close() })
+	return &side{pb.NewKVClient(c), pb.NewLeaseClient(c), pb.NewWatchClient(c), pb.NewClusterClient(c),
+		pb.NewMaintenanceClient(c), pb.NewAuthClient(c)}
+}
