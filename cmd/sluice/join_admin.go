@@ -167,8 +167,8 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	}
 	yield("http_requests_total", p.gateway.Requests())
 	yield("etcd_reachable", p.center.reachable())
-	yield("sluice_router_drift_total", p.gateway.Drifts())
-	yield("sluice_config_problems", int64(len(p.gateway.Problems())))
+	yield("router_drift_total", p.gateway.Drifts())
+	yield("config_problems", int64(len(p.gateway.Problems())))
 	if p.center.etcd != nil {
 		yield("config_drift_healed_total", p.center.etcd.Drifts())
 	}

@@ -62,11 +62,9 @@ var declared = []declaration{
 		labels: []string{"name", "ip", "port"}, external: true},
 	{name: "batch_process_entries", help: "batch process remaining entries", kind: gauge,
 		labels: []string{"name", "route_id", "server_addr"}, external: true},
-	{name: "sluice_config_drift_healed_total", help: "Differences from the store that were found and mended", kind: gauge,
+	{name: "router_drift_total", help: "Differences between the incremental router and a full rebuild", kind: gauge,
 		external: true},
-	{name: "sluice_router_drift_total", help: "Differences between the incremental router and a full rebuild", kind: gauge,
-		external: true},
-	{name: "sluice_config_problems", help: "Objects of the configuration that cannot be used", kind: gauge,
+	{name: "config_problems", help: "Objects of the configuration that cannot be used", kind: gauge,
 		external: true},
 	{name: "nginx_metric_errors_total", help: "Number of nginx-lua-prometheus errors"},
 
