@@ -6,17 +6,22 @@ package all
 
 import (
 	"sluice/plugins"
+	clickhouselogger "sluice/plugins/clickhouse-logger"
 	cors "sluice/plugins/cors"
+	datadog "sluice/plugins/datadog"
+	elasticsearchlogger "sluice/plugins/elasticsearch-logger"
 	filelogger "sluice/plugins/file-logger"
 	httplogger "sluice/plugins/http-logger"
 	iprestriction "sluice/plugins/ip-restriction"
 	keyauth "sluice/plugins/key-auth"
 	limitcount "sluice/plugins/limit-count"
+	lokilogger "sluice/plugins/loki-logger"
 	opentelemetry "sluice/plugins/opentelemetry"
 	prometheus "sluice/plugins/prometheus"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
 	responserewrite "sluice/plugins/response-rewrite"
+	splunkheclogging "sluice/plugins/splunk-hec-logging"
 	syslog "sluice/plugins/syslog"
 	tcplogger "sluice/plugins/tcp-logger"
 	udplogger "sluice/plugins/udp-logger"
@@ -26,20 +31,25 @@ import (
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
-		"zipkin":           &zipkin.Plugin,
-		"opentelemetry":    &opentelemetry.Plugin,
-		"cors":             &cors.Plugin,
-		"ip-restriction":   &iprestriction.Plugin,
-		"key-auth":         &keyauth.Plugin,
-		"proxy-rewrite":    &proxyrewrite.Plugin,
-		"limit-count":      &limitcount.Plugin,
-		"response-rewrite": &responserewrite.Plugin,
-		"public-api":       &publicapi.Plugin,
-		"prometheus":       &prometheus.Plugin,
-		"http-logger":      &httplogger.Plugin,
-		"tcp-logger":       &tcplogger.Plugin,
-		"syslog":           &syslog.Plugin,
-		"udp-logger":       &udplogger.Plugin,
-		"file-logger":      &filelogger.Plugin,
+		"zipkin":               &zipkin.Plugin,
+		"opentelemetry":        &opentelemetry.Plugin,
+		"cors":                 &cors.Plugin,
+		"ip-restriction":       &iprestriction.Plugin,
+		"key-auth":             &keyauth.Plugin,
+		"proxy-rewrite":        &proxyrewrite.Plugin,
+		"limit-count":          &limitcount.Plugin,
+		"response-rewrite":     &responserewrite.Plugin,
+		"public-api":           &publicapi.Plugin,
+		"prometheus":           &prometheus.Plugin,
+		"datadog":              &datadog.Plugin,
+		"loki-logger":          &lokilogger.Plugin,
+		"elasticsearch-logger": &elasticsearchlogger.Plugin,
+		"http-logger":          &httplogger.Plugin,
+		"splunk-hec-logging":   &splunkheclogging.Plugin,
+		"tcp-logger":           &tcplogger.Plugin,
+		"syslog":               &syslog.Plugin,
+		"udp-logger":           &udplogger.Plugin,
+		"file-logger":          &filelogger.Plugin,
+		"clickhouse-logger":    &clickhouselogger.Plugin,
 	}
 }
