@@ -21,11 +21,14 @@ type compiler struct {
 	instances *instances
 	upstreams *upstreams
 
-	snap   *configcenter.Snapshot
-	routes map[string]*compiled
+	snap *configcenter.Snapshot
+	// enabled are the plugins that the configuration itself enables; nil: it does not say.
+	enabled map[string]bool
+	routes  map[string]*compiled
 	// users are the routes to recompile when an object changes.
-	users map[resource.Ref]map[string]struct{}
-	order int64 // of the next new route, see router.Route.Order
+	users  map[resource.Ref]map[string]struct{}
+	order  int64 // of the next new route, see router.Route.Order
+	serial int64 // of the last compiled route
 
 	consumers *consumers
 	// consumerUsers are the consumers to recompile when an object changes.
@@ -34,7 +37,6 @@ type compiler struct {
 	globalUses    []*instanceRef
 	globalSecrets map[string]struct{} // managers whose secrets the global rules use
 	clear         map[string]clearSSL // ssl objects in clear
-	globalFresh   bool
 	problems      map[resource.Ref]configcenter.Problem
 }
 
@@ -75,8 +77,8 @@ func (k *compiler) empty() *table {
 // of the whole version, the snapshot's own included.
 func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []configcenter.Problem) {
 	k.snap = snap
-	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs}
-	dirty := k.dirty(snap.Changes())
+	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs, metadata: k.o.metadataOf(snap)}
+	dirty := k.dirty(k.withPlugins(snap.Changes()))
 	t.upstreams = k.upstreams.update(snap, old.upstreams, dirty[resource.Upstreams], k.fail)
 	k.compileConsumers(dirty)
 	t.consumers = k.consumers
@@ -85,6 +87,28 @@ func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []c
 	t.router = k.compileRoutes(old.router, dirty[resource.Routes])
 	k.compileCerts(t, old, dirty[resource.SSLs])
 	return t, k.allProblems()
+}
+
+// withPlugins takes note of a changed list of enabled plugins: everything that
+// may have plugins is compiled anew then.
+func (k *compiler) withPlugins(changes []resource.Ref) []resource.Ref {
+	list := func(r resource.Ref) bool { return r.Kind == resource.PluginList }
+	if !k.o.FollowPlugins || !slices.ContainsFunc(changes, list) {
+		return changes
+	}
+	k.enabled = nil
+	for item := range k.snap.All(resource.PluginList) {
+		k.enabled = map[string]bool{}
+		for _, p := range *item.Value.(*resource.EnabledPlugins) {
+			k.enabled[p.Name] = k.enabled[p.Name] || !p.Stream
+		}
+	}
+	for _, kind := range []resource.Kind{resource.Routes, resource.Consumers, resource.GlobalRules} {
+		for item := range k.snap.All(kind) {
+			changes = append(changes, resource.Ref{Kind: kind, ID: item.ID})
+		}
+	}
+	return changes
 }
 
 // dirty is what must be compiled anew: the changed objects, and the routes
@@ -158,6 +182,22 @@ func (k *compiler) compileRoutes(old *router.Router[*route], dirty map[string]st
 	return next
 }
 
+// rebuiltRouter builds the router from nothing, for when the incremental one is
+// not to be trusted.
+func (k *compiler) rebuiltRouter() *router.Router[*route] {
+	var all []router.Route[*route]
+	for _, c := range k.routes {
+		if !c.off {
+			all = append(all, c.entry)
+		}
+	}
+	next, errs := router.New(k.o.Mode, all)
+	for _, err := range errs {
+		k.o.Log.Error("router", "err", err)
+	}
+	return next
+}
+
 // use notes what a route was made from.
 func (k *compiler) use(id string, c *compiled) {
 	for _, ref := range c.deps {
@@ -192,6 +232,9 @@ func (k *compiler) replace(id string, was, now *compiled) {
 // retireRoute gives back what a replaced or failed route held.
 func (k *compiler) retireRoute(r *route) {
 	k.instances.release(r.uses)
+	if r.filter != nil {
+		r.filter.Close()
+	}
 	if r.inline != nil {
 		k.upstreams.retire(r.inline)
 	}
@@ -214,7 +257,8 @@ func (k *compiler) compileRoute(id string, was *compiled) (*compiled, error) {
 		k.order++
 		c.order = k.order
 	}
-	b := &routeBuilder{compiler: k, c: c, owner: "routes/" + id, r: &route{def: def, slot: -1, chain: plugins.Empty}}
+	k.serial++
+	b := &routeBuilder{compiler: k, c: c, owner: "routes/" + id, r: &route{serial: k.serial, def: def, slot: -1, chain: plugins.Empty}}
 	c.route = b.r
 	err := b.build()
 	k.use(id, c) // also of a failed one: what it needs may be mended elsewhere
@@ -254,7 +298,7 @@ func (b *routeBuilder) build() error {
 			b.r.fail = &plugins.Reply{Status: 404}
 		}
 	}
-	if err := b.plugins(); err != nil {
+	if err := b.steps(); err != nil {
 		return err
 	}
 	if err := b.upstream(); err != nil {
@@ -321,10 +365,17 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 	for _, name := range names {
 		c := set[name]
 		used(resource.PluginMetadata, name)
+		if k.enabled != nil && !k.enabled[name] {
+			if k.o.StrictPlugins {
+				return uses, nil, &plugins.UnknownError{Name: name}
+			}
+			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
+			continue
+		}
 		ref, err := k.instance(c.owner, name, c.conf, func(id string) { used(resource.Secrets, id) })
 		var unknown *plugins.UnknownError
 		switch {
-		case errors.As(err, &unknown):
+		case errors.As(err, &unknown) && !k.o.StrictPlugins:
 			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
 			continue
 		case err != nil:
@@ -357,6 +408,21 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}
 	return ref, nil
+}
+
+// metadataOf looks a plugin's metadata of a version up, when it is asked for.
+func (o *Options) metadataOf(snap *configcenter.Snapshot) func(plugin string) json.RawMessage {
+	return func(plugin string) json.RawMessage {
+		item := snap.Get(resource.PluginMetadata, plugin)
+		if item == nil {
+			return nil
+		}
+		filled, err := o.Catalog.Check(plugin, o.decrypted(plugin, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
+		if err != nil {
+			return nil // reported when the version was compiled
+		}
+		return filled
+	}
 }
 
 // metadata is the plugin's metadata with its defaults, or nil.

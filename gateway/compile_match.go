@@ -36,11 +36,13 @@ func (b *routeBuilder) entry(hosts []string) error {
 		}
 		e.Addrs = append(e.Addrs, p)
 	}
-	when, err := vars(def)
-	if err != nil {
+	var err error
+	if e.When, err = vars(def); err != nil {
 		return err
 	}
-	e.When = when
+	if e.When, err = b.filterFunc(e.When); err != nil {
+		return err
+	}
 	b.c.entry = e
 	return nil
 }

@@ -25,7 +25,6 @@ type compiledConsumer struct {
 	plain *plugins.Consumer // as anonymous_consumer finds it
 	found []found           // one for each auth part, its credentials' included
 	uses  []*instanceRef
-	deps  []resource.Ref
 }
 
 type found struct {

@@ -27,7 +27,11 @@ func (g *Gateway) Follow(ctx context.Context, src configcenter.Source) {
 		start := g.o.Now()
 		snap, _ = snap.Next(batch)
 		t, problems := g.comp.compile(g.live.Load(), snap)
+		if g.audit.differs.CompareAndSwap(true, false) {
+			t.router = g.comp.rebuiltRouter()
+		}
 		g.publish(t, problems)
+		g.auditAfter(t)
 		g.report(t, problems, g.o.Now().Sub(start))
 	}
 }

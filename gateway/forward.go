@@ -73,7 +73,9 @@ func (w *walk) choose() *plugins.Reply {
 	case *upstream:
 		w.up = u
 	case *upstreamSlot:
-		w.up = w.table.upstreamAt(u.slot)
+		if w.up = w.table.upstreamAt(u.slot); w.up == nil {
+			return &plugins.Reply{Status: 500, Body: "failed to fetch upstream info by upstream id: " + u.id}
+		}
 	default:
 		w.up = w.table.upstreamOf(w.route)
 		if w.up == nil && w.route.slot < 0 && !w.route.badUpstream {
@@ -155,7 +157,11 @@ func (w *walk) beforeProxy(ep *balancer.Endpoint) (*plugins.Reply, error) {
 	if rep != nil || err != nil {
 		return rep, err
 	}
-	return w.chain.BeforeProxy(&w.Ctx)
+	rep, err = w.chain.BeforeProxy(&w.Ctx)
+	if rep == nil && err == nil {
+		rep = w.Printed(nil)
+	}
+	return rep, err
 }
 
 // try makes one attempt at a node. After a failure the caller tells the node.
@@ -215,7 +221,7 @@ func (w *walk) settle() {
 		return
 	}
 	t := &w.Tries[len(w.Tries)-1]
-	t.Total = w.g.o.Now().Sub(w.Start)
+	t.Total = w.End.Sub(w.Start)
 	w.open.Done(balancer.Outcome{Final: true, Status: t.Status, Latency: t.Header})
 	w.open = nil
 }

@@ -25,6 +25,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -33,14 +34,23 @@ import (
 type Options struct {
 	Catalog *plugins.Catalog
 	Shared  *plugins.Shared
-	Log     *slog.Logger
-	Now     func() time.Time // nil: time.Now
+	// FollowPlugins lets the configuration's own list of plugins, if it has one,
+	// choose among the catalog's (standalone files, data planes).
+	FollowPlugins bool
+	// StrictPlugins refuses an object with a plugin that is not enabled;
+	// otherwise that plugin is skipped with a warning.
+	StrictPlugins bool
+	Log           *slog.Logger
+	Now           func() time.Time // nil: time.Now
 
 	Mode router.Mode // how routes are matched
 	Path PathOptions // how paths are made ready for it
 
 	// Attr returns plugin_attr.<name> as JSON, or nil.
 	Attr func(plugin string) json.RawMessage
+	// Lua runs filter_func, script and _meta.pre_function; nil: objects that have
+	// them cannot be used.
+	Lua *lua.Host
 	// Keyring decrypts what lies encrypted in the store; nil: nothing does.
 	Keyring *secret.Keyring
 	// Secrets resolves $secret:// and $env:// references; nil: they stay.
@@ -65,6 +75,8 @@ type Options struct {
 	Charset string // added to text types without one; "off" or "": not
 
 	MaxBody int64 // client_max_body_size in bytes; 0: no limit
+	// Variables bound what variables over bodies read; nil: the defaults.
+	Variables *plugins.Limits
 
 	// Keepalive are the defaults of upstream pools.
 	Keepalive Keepalive
@@ -106,9 +118,10 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o    Options
-	live atomic.Pointer[table]
-	comp *compiler
+	o     Options
+	live  atomic.Pointer[table]
+	comp  *compiler
+	audit audit
 
 	types    *errorpage.Types
 	requests atomic.Int64

@@ -16,6 +16,7 @@ import (
 	"sluice/configcenter/memory"
 	"sluice/configcenter/resource"
 	"sluice/gateway"
+	"sluice/gateway/lua"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/router"
@@ -26,6 +27,7 @@ type bench struct {
 	t      testing.TB
 	center *memory.Center
 	g      *gateway.Gateway
+	lua    *lua.Host
 	addr   string
 }
 
@@ -39,8 +41,9 @@ func start(t testing.TB, reg plugins.Registry) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, center: memory.New("/apisix")}
-	b.g = gateway.New(gateway.Options{Catalog: catalog, Shared: &plugins.Shared{}, Mode: router.HostURI,
+	b := &bench{t: t, center: memory.New("/apisix"), lua: lua.New(lua.Options{})}
+	t.Cleanup(b.lua.Close)
+	b.g = gateway.New(gateway.Options{Catalog: catalog, Lua: b.lua, Shared: &plugins.Shared{}, Mode: router.HostURI,
 		ServerHeader: "APISIX/3.18.0", Keepalive: gateway.Keepalive{Idle: 320, IdleTimeout: time.Minute, Requests: 1000},
 		SpoolBytes: 1 << 16, Grace: time.Millisecond})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -130,6 +131,12 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 			abandon()
 		}
 	}
+	if m.PreFunction != "" && !check {
+		if err := is.precede(in, m.PreFunction, conf); err != nil {
+			closeInstance(in)
+			return nil, err
+		}
+	}
 	return in, nil
 }
 
@@ -144,17 +151,27 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 		Now:      is.o.Now,
 		Check:    check,
 		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
-			u, err := is.upstreams.forPlugin(owner+"#"+name, id, inline)
+			key := owner + "#" + name
+			if inline != nil { // a plugin may have many: each has a state of its own
+				def, err := json.Marshal(inline)
+				if err != nil {
+					return nil, err
+				}
+				key = identity(owner, name, def, nil)
+			}
+			u, err := is.upstreams.forPlugin(key, id, inline)
 			if err == nil {
 				*opened = append(*opened, u)
 			}
 			return u, err
 		},
 		APIs: is.apis,
+		Spec: is.o.Catalog.Spec,
 	}
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)
 	}
+	same := map[string]int{} // two actions that are alike keep their counters apart
 	e.Build = func(inner string, c json.RawMessage) (plugins.Phases, error) {
 		filled, err := is.o.Catalog.Check(inner, c, plugins.Conf)
 		if err != nil {
@@ -164,7 +181,11 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 		if !ok {
 			return plugins.Phases{}, &plugins.UnknownError{Name: inner}
 		}
-		return spec.New(filled, is.env(owner+"/"+name, inner, filled, nil, check, opened))
+		own := is.env(owner+"/"+name, inner, filled, nil, check, opened)
+		if same[own.Key]++; same[own.Key] > 1 {
+			own.Key += "#" + strconv.Itoa(same[own.Key])
+		}
+		return spec.New(filled, own)
 	}
 	return e
 }

@@ -103,6 +103,27 @@ func TestUnchangedRoutesAreReused(t *testing.T) {
 	}
 }
 
+func TestRouterEqualsAFullRebuild(t *testing.T) {
+	g := quiet(t)
+	snap := g.step(nil, routes(200))
+	for i := range int64(50) {
+		c := oneRoute(int(i*3), 1000+i)
+		if i%5 == 0 {
+			c.Value = nil
+		}
+		snap = g.step(snap, configcenter.Batch{Rev: 1000 + i, Changes: []configcenter.Change{c}})
+	}
+	r := g.live.Load().router
+	if !sameRouter(g.o.Mode, r) || !sameRouter(g.o.Mode, g.comp.rebuiltRouter()) {
+		t.Error("the incremental router differs from a full rebuild")
+	}
+	other, _ := r.With(nil, []string{"r000001"})
+	leadsTo := func(to *route) uint64 { return uint64(to.serial) }
+	if other.Digest(leadsTo) == r.Digest(leadsTo) {
+		t.Error("a missing route does not change the checksum")
+	}
+}
+
 func TestBadObjectKeepsItsLastGoodForm(t *testing.T) {
 	g := quiet(t)
 	snap := g.step(nil, routes(3))

@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"net/netip"
 	"runtime/debug"
 
@@ -47,10 +45,12 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 	rep, err := w.answer()
 	switch {
 	case err != nil:
-		rep = w.fault(err)
-		fallthrough
+		w.reply(w.fault(err))
 	case rep != nil:
-		w.reply(rep)
+		if w.ReplySource != "nginx" {
+			rep = w.Exits(rep)
+		}
+		w.reply(w.Printed(rep))
 	}
 	w.respond()
 }
@@ -61,13 +61,17 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	if w == nil {
 		w = &walk{g: g}
 		w.filter = w.filterBody
+		if l := g.o.Variables; l != nil {
+			w.SetLimits(l)
+		}
 		x.Slot = w
 	}
 	t := g.live.Load()
 	w.x, w.table, w.route, w.chain, w.up = x, t, notFound, plugins.Empty, nil
 	w.tried, w.sent = w.tried[:0], wire.Sent{}
 	w.Ctx.Reset(x.Context, &x.Req, t.consumers, g.o.Log)
-	w.Start = g.o.Now()
+	w.SetMetadata(t.metadata)
+	w.Start = x.Began()
 	g.requests.Add(1)
 	return w
 }
@@ -85,6 +89,9 @@ func (w *walk) answer() (*plugins.Reply, error) {
 		if rep, err := phase(w); rep != nil || err != nil {
 			return rep, err
 		}
+	}
+	if rep := w.Printed(nil); rep != nil {
+		return rep, nil
 	}
 	return w.forward()
 }
@@ -104,27 +111,10 @@ func (w *walk) admit() *plugins.Reply {
 			return w.refuse(status)
 		}
 	}
-	if max := w.g.o.MaxBody; max > 0 && r.ContentLength > max {
+	if max := w.g.o.MaxBody; max > 0 && !r.LimitBody(max) {
 		return w.refuse(413)
-	} else if max > 0 && r.ContentLength < 0 {
-		r.Body = &limitedBody{r.Body, max}
 	}
 	return nil
-}
-
-// limitedBody is a request body of unknown length that must not be longer than
-// what is left.
-type limitedBody struct {
-	io.Reader
-	left int64
-}
-
-func (b *limitedBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, &wire.Error{Side: wire.Client, Kind: wire.TooLarge, Err: errors.New("the body is longer than client_max_body_size")}
-	}
-	return n, err
 }
 
 // refuse answers in the engine's place rather than a plugin's.
@@ -259,13 +249,20 @@ func (w *walk) respond() {
 }
 
 func (w *walk) headerFilters() error {
-	w.InGlobalRules(w.chain)
-	err := w.table.global.HeaderFilter(&w.Ctx)
-	w.InGlobalRules(nil)
-	if err != nil {
-		return err
+	for _, filter := range [...]func(*plugins.Chain, *plugins.Ctx) error{
+		(*plugins.Chain).HeaderFilter, (*plugins.Chain).DelayedHeader,
+	} {
+		w.InGlobalRules(w.chain)
+		err := filter(w.table.global, &w.Ctx)
+		w.InGlobalRules(nil)
+		if err != nil {
+			return err
+		}
+		if err := filter(w.chain, &w.Ctx); err != nil {
+			return err
+		}
 	}
-	return w.chain.HeaderFilter(&w.Ctx)
+	return nil
 }
 
 // filterBody passes a piece of the body through the global rules' filters, the
@@ -287,6 +284,7 @@ func (w *walk) end() {
 	if p := recover(); p != nil {
 		w.panicked(p)
 	}
+	w.End = w.x.Ended()
 	w.settle()
 	w.BytesSent, w.BodySent = w.sent.Total, w.sent.Body
 	w.runLog()

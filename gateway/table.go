@@ -1,13 +1,14 @@
 package gateway
 
 import (
+	"encoding/json"
 	"sync"
 	"sync/atomic"
 
-	"sluice/balancer"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway/certs"
+	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -17,6 +18,7 @@ import (
 type table struct {
 	rev       int64
 	snap      *configcenter.Snapshot
+	metadata  func(plugin string) json.RawMessage
 	router    *router.Router[*route]
 	upstreams []*upstream // by slot; nil: deleted
 	global    *plugins.Chain
@@ -26,6 +28,7 @@ type table struct {
 
 // route is a compiled route: all that can be known before a request comes.
 type route struct {
+	serial    int64 // no two compiled routes of a process share it
 	def       *resource.Route
 	service   *resource.Service
 	chain     *plugins.Chain
@@ -44,7 +47,8 @@ type route struct {
 	merged  sync.Map // *plugins.Extra → *plugins.Chain
 	nMerged atomic.Int32
 
-	uses []*instanceRef // given back when the route retires
+	uses   []*instanceRef // given back when the route retires
+	filter *lua.Condition // filter_func; nil: none. Closed when the route retires
 }
 
 // maxMerged bounds the consumer chains kept for one route: a million consumers
@@ -98,10 +102,4 @@ func (t *table) upstreamAt(slot int) *upstream {
 		return nil
 	}
 	return t.upstreams[slot]
-}
-
-// pick is one candidate set: the endpoints of an upstream as resolved now.
-type nodeSet struct {
-	picker balancer.Picker
-	nodes  []*balancer.Endpoint
 }

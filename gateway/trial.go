@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 
 	"sluice/configcenter/resource"
-	"sluice/gateway/certs"
 	"sluice/plugins"
 	"sluice/router/expr"
 )
@@ -17,16 +16,21 @@ func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 	switch o := obj.(type) {
 	case *resource.Route:
 		b := &routeBuilder{compiler: g.comp, c: &compiled{}, r: &route{def: o}}
-		return b.entry(nil)
-	case *resource.SSL:
-		return certs.Check(o)
+		err := b.entry(nil)
+		if b.r.filter != nil {
+			b.r.filter.Close()
+		}
+		return err
 	}
 	return nil
 }
 
 // TryPlugin builds an instance of a plugin from a configuration with its
 // defaults filled in, and the metadata of the live version, and closes it.
-func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, _ bool) error {
+func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, stream bool) error {
+	if stream {
+		return nil // stream routes are not served yet: the schema is all there is
+	}
 	var meta json.RawMessage
 	if snap := g.Snapshot(); snap != nil {
 		meta, _ = metadataOf(g.comp.o, snap, spec.Name) // what is wrong with it was reported when it came
@@ -39,8 +43,17 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, _ boo
 	return nil
 }
 
-// CheckVars checks an expression over variables.
+// CheckVars checks an expression over variables, the names in it included.
 func CheckVars(rule []byte) error {
-	_, err := expr.Compile(rule, plugins.ExprValue)
-	return err
+	var bad error
+	_, err := expr.Compile(rule, func(name string) func(*plugins.Ctx) expr.Value {
+		if err := plugins.CheckVariable(name); err != nil && bad == nil {
+			bad = err
+		}
+		return plugins.ExprValue(name)
+	})
+	if err != nil {
+		return err
+	}
+	return bad
 }

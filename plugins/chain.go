@@ -40,6 +40,9 @@ type Instance struct {
 	Filter func(*Ctx) bool
 	// ErrorResponse replaces the body of a reply of 400 or more; nil: it does not.
 	ErrorResponse any
+	// Before runs before each phase function of the instance, with the phase's
+	// name in configuration ("header_filter"); nil: nothing does.
+	Before func(c *Ctx, phase string)
 }
 
 // filtered is where the answer of an instance's Filter is kept on a request.
@@ -63,7 +66,7 @@ func (in *Instance) takesPart(c *Ctx) bool {
 type Chain struct {
 	rewrite, access, beforeProxy []replyStep
 	rewriteInConsumer            []replyStep
-	header                       []headerStep
+	header, delayedHeader        []headerStep
 	body, delayed                []bodyStep
 	log                          []logStep
 	names                        map[string]bool
@@ -107,6 +110,9 @@ func NewChain(instances []*Instance, added func(*Instance) bool) *Chain {
 
 func (ch *Chain) place(in *Instance, added bool) {
 	p := &in.Phases
+	if in.Before != nil {
+		p = in.preceded()
+	}
 	if p.Rewrite != nil {
 		switch {
 		case !added:
@@ -124,6 +130,9 @@ func (ch *Chain) place(in *Instance, added bool) {
 	if p.HeaderFilter != nil {
 		ch.header = append(ch.header, headerStep{in, p.HeaderFilter})
 	}
+	if p.DelayedHeader != nil {
+		ch.delayedHeader = append(ch.delayedHeader, headerStep{in, p.DelayedHeader})
+	}
 	if p.BodyFilter != nil {
 		ch.body = append(ch.body, bodyStep{in, p.BodyFilter})
 	}
@@ -133,6 +142,33 @@ func (ch *Chain) place(in *Instance, added bool) {
 	if p.Log != nil {
 		ch.log = append(ch.log, logStep{in, p.Log})
 	}
+}
+
+// preceded are the phases of an instance, each with Before in front.
+func (in *Instance) preceded() *Phases {
+	p, before := in.Phases, in.Before
+	reply := func(phase string, do func(*Ctx) (*Reply, error)) func(*Ctx) (*Reply, error) {
+		if do == nil {
+			return nil
+		}
+		return func(c *Ctx) (*Reply, error) { before(c, phase); return do(c) }
+	}
+	body := func(phase string, do BodyFunc) BodyFunc {
+		if do == nil {
+			return nil
+		}
+		return func(c *Ctx, piece []byte, last bool) ([]byte, error) { before(c, phase); return do(c, piece, last) }
+	}
+	p.Rewrite, p.Access = reply("rewrite", p.Rewrite), reply("access", p.Access)
+	p.BeforeProxy = reply("before_proxy", p.BeforeProxy)
+	if do := p.HeaderFilter; do != nil {
+		p.HeaderFilter = func(c *Ctx) error { before(c, "header_filter"); return do(c) }
+	}
+	p.BodyFilter, p.DelayedBody = body("body_filter", p.BodyFilter), body("delayed_body_filter", p.DelayedBody)
+	if do := p.Log; do != nil {
+		p.Log = func(c *Ctx) { before(c, "log"); do(c) }
+	}
+	return &p
 }
 
 // Has reports whether a plugin stands in the chain.
@@ -177,10 +213,15 @@ func (ch *Chain) run(c *Ctx, steps []replyStep) (*Reply, error) {
 
 // HeaderFilter runs once the response header is in c.Resp. An error of one
 // instance does not keep the others from running; the first is returned.
-func (ch *Chain) HeaderFilter(c *Ctx) error {
+func (ch *Chain) HeaderFilter(c *Ctx) error { return runHeader(c, ch.header) }
+
+// DelayedHeader runs after every HeaderFilter, in the same way.
+func (ch *Chain) DelayedHeader(c *Ctx) error { return runHeader(c, ch.delayedHeader) }
+
+func runHeader(c *Ctx, steps []headerStep) error {
 	var first error
-	for i := range ch.header {
-		h := &ch.header[i]
+	for i := range steps {
+		h := &steps[i]
 		if c.skips(h.in) || !h.in.takesPart(c) {
 			continue
 		}

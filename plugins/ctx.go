@@ -2,10 +2,12 @@ package plugins
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sluice/configcenter/resource"
@@ -26,6 +28,8 @@ type Ctx struct {
 	RespHeader wire.Header    // set on the response in HeaderFilter's place, whoever makes it
 
 	Start time.Time
+	// End is when the answer was sent or given up; zero before the log phase.
+	End time.Time
 
 	// Path is the canonical path ($uri): percent-decoded, dot segments and
 	// repeated slashes resolved. The router, plugins and variables all see this
@@ -64,10 +68,14 @@ type Ctx struct {
 
 	routeChain *Chain    // the route's chain while the global rules run, else nil
 	running    *Instance // whose code is on the stack
+	skipped    []string  // plugins that Skip named
 
 	originals []Param
+	exits     []func(*Ctx, *Reply) *Reply
+	printed   *printed // nil: nothing was printed
 
 	finder   Finder
+	metadata func(plugin string) json.RawMessage
 	vars     map[string]string // set by plugins; wins over everything
 	values   map[any]any
 	log      *slog.Logger
@@ -130,12 +138,13 @@ type Finder interface {
 
 // Reset readies the Ctx for a new request.
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
-	h, tries, params, originals := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0]
+	h, tries, params, originals, skipped := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0], c.skipped[:0]
+	clear(c.exits)
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
-	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals,
-		finder: f, baseLog: log, vars: c.vars, values: c.values,
+	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
+		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
 		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
 }
 
@@ -145,8 +154,13 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
 
 func (c *Ctx) skips(in *Instance) bool {
-	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name]
+	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name] ||
+		len(c.skipped) != 0 && slices.Contains(c.skipped, in.Spec.Name)
 }
+
+// Skip leaves the plugin called name out for the rest of the request, wherever
+// it is configured: another one has done its work (workflow).
+func (c *Ctx) Skip(name string) { c.skipped = append(c.skipped, name) }
 
 // Running is the name of the plugin whose code is on the stack, or "".
 func (c *Ctx) Running() string {
@@ -158,6 +172,19 @@ func (c *Ctx) Running() string {
 
 // Find returns the consumers of the version serving this request.
 func (c *Ctx) Find() Finder { return c.finder }
+
+// Metadata is a plugin's metadata in the version serving this request, defaults
+// filled in; nil if none. Instances have it in Env: this is for plugin APIs,
+// which are the same for all versions.
+func (c *Ctx) Metadata(plugin string) json.RawMessage {
+	if c.metadata == nil {
+		return nil
+	}
+	return c.metadata(plugin)
+}
+
+// SetMetadata says where Metadata looks.
+func (c *Ctx) SetMetadata(f func(plugin string) json.RawMessage) { c.metadata = f }
 
 // Upstream is what the balancer will use; nil until one is chosen.
 func (c *Ctx) Upstream() Upstream { return c.upstream }
@@ -180,6 +207,18 @@ func (c *Ctx) Log() *slog.Logger {
 		}
 	}
 	return c.log
+}
+
+// OnExit lets f change the reply of whoever ends this request after now, be it a
+// plugin or the gateway; answers of the upstream do not come by.
+func (c *Ctx) OnExit(f func(*Ctx, *Reply) *Reply) { c.exits = append(c.exits, f) }
+
+// Exits is rep as those called by OnExit want it.
+func (c *Ctx) Exits(rep *Reply) *Reply {
+	for _, f := range c.exits {
+		rep = f(c, rep)
+	}
+	return rep
 }
 
 // SetVar gives a variable a value for the rest of this request; it wins over
@@ -220,6 +259,10 @@ func (c *Ctx) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// Field is a key for values that functions in Lua see, too, as ctx.<name>: what
+// is kept under it must be such that encoding/json can write it.
+type Field string
 
 // SetValue keeps v on this request for later phases of the same plugin.
 func (c *Ctx) SetValue(key, v any) {

@@ -69,10 +69,11 @@ type Phases struct {
 	Access      func(*Ctx) (*Reply, error)
 	BeforeProxy func(*Ctx) (*Reply, error) // upstream chosen, nothing sent yet; again before each retry
 
-	HeaderFilter func(*Ctx) error // response header is in c.Resp
-	BodyFilter   BodyFunc
-	DelayedBody  BodyFunc // after every BodyFilter
-	Log          func(*Ctx)
+	HeaderFilter  func(*Ctx) error // response header is in c.Resp
+	DelayedHeader func(*Ctx) error // after every HeaderFilter
+	BodyFilter    BodyFunc
+	DelayedBody   BodyFunc // after every BodyFilter
+	Log           func(*Ctx)
 
 	Preread func(*Ctx) (*Reply, error) // stream plugins only
 	Close   func()                     // the version holding this instance has drained
@@ -137,6 +138,8 @@ type Env struct {
 	// Build makes an instance of another plugin, for plugins that contain plugins
 	// (workflow, multi-auth, ai-proxy-multi).
 	Build func(name string, conf json.RawMessage) (Phases, error)
+	// Spec returns the enabled plugin of that name.
+	Spec func(name string) (*Spec, bool)
 	// Upstream compiles an upstream for Ctx.SetUpstream: the stored one called id,
 	// or the inline definition when id is "".
 	Upstream func(id string, inline *resource.Upstream) (Upstream, error)

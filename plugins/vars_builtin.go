@@ -41,9 +41,9 @@ var builtins = map[string]source{
 	"request_body":     {get: requestBody},
 	"request_id":       {app: func(c *Ctx, b []byte) ([]byte, bool) { return c.AppendID(b), true }},
 	"request_length":   {app: requestLength},
-	"request_time":     {app: func(c *Ctx, b []byte) ([]byte, bool) { return AppendSeconds(b, time.Since(c.Start)), true }},
-	"time_local":       {app: func(_ *Ctx, b []byte) ([]byte, bool) { return time.Now().AppendFormat(b, TimeLocal), true }},
-	"time_iso8601":     {app: func(_ *Ctx, b []byte) ([]byte, bool) { return time.Now().AppendFormat(b, TimeISO8601), true }},
+	"request_time":     {app: func(c *Ctx, b []byte) ([]byte, bool) { return AppendSeconds(b, c.now().Sub(c.Start)), true }},
+	"time_local":       {app: func(c *Ctx, b []byte) ([]byte, bool) { return c.now().AppendFormat(b, TimeLocal), true }},
+	"time_iso8601":     {app: func(c *Ctx, b []byte) ([]byte, bool) { return c.now().AppendFormat(b, TimeISO8601), true }},
 	"msec":             {app: msec},
 	"pid":              {get: func(*Ctx) (string, bool) { return processID(), true }},
 
@@ -291,8 +291,8 @@ func AppendSeconds(b []byte, d time.Duration) []byte {
 	return append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
 }
 
-func msec(_ *Ctx, b []byte) ([]byte, bool) {
-	return AppendSeconds(b, time.Duration(time.Now().UnixMilli())*time.Millisecond), true
+func msec(c *Ctx, b []byte) ([]byte, bool) {
+	return AppendSeconds(b, time.Duration(c.now().UnixMilli())*time.Millisecond), true
 }
 
 func realPort(c *Ctx) (string, bool) {
@@ -379,4 +379,13 @@ func addForwardedFor(c *Ctx, b []byte) ([]byte, bool) {
 	}
 	a, _ := c.memo.client.get(c.Addr)
 	return append(b, a...), true
+}
+
+// now is the time as a finished request sees it: one reading of the clock
+// serves its whole log phase.
+func (c *Ctx) now() time.Time {
+	if c.End.IsZero() {
+		return time.Now()
+	}
+	return c.End
 }

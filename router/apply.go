@@ -10,7 +10,7 @@ import (
 type op[T any] struct {
 	entry *entry[T]
 	host  *host  // nil: the table of routes without host
-	key   string // of host: its name reversed
+	key   string // of host: its name; reversed if it is a wildcard
 	del   bool
 }
 
@@ -24,7 +24,10 @@ func (r *rule[T]) ops(ops []op[T], mode Mode, del bool) []op[T] {
 	}
 	for k := range r.hosts {
 		h := &r.hosts[k]
-		key := string(reversed(nil, h.name))
+		key := h.name
+		if h.wild {
+			key = string(reversed(nil, key))
+		}
 		for i := range r.entries {
 			ops = append(ops, op[T]{entry: &r.entries[i], host: h, key: key, del: del})
 		}
@@ -32,7 +35,7 @@ func (r *rule[T]) ops(ops []op[T], mode Mode, del bool) []op[T] {
 	return ops
 }
 
-// place ranks the tables of one host name: without host, exact, wildcard.
+// place ranks the kinds of tables: without host, of names, of wildcards.
 func (o op[T]) place() int {
 	switch {
 	case o.host == nil:
@@ -45,10 +48,10 @@ func (o op[T]) place() int {
 
 // compareTable is the order of the tables that ops are for.
 func (o op[T]) compareTable(b op[T]) int {
-	if c := strings.Compare(o.key, b.key); c != 0 {
+	if c := cmp.Compare(o.place(), b.place()); c != 0 {
 		return c
 	}
-	return cmp.Compare(o.place(), b.place())
+	return strings.Compare(o.key, b.key)
 }
 
 // compare sorts ops by table, text and order of trial; what goes is before what comes.
@@ -71,37 +74,33 @@ func (o op[T]) compare(b op[T]) int {
 // apply does ops on a router that is still being made.
 func (r *Router[T]) apply(ops []op[T]) {
 	slices.SortFunc(ops, op[T].compare)
-	var hosts []edit[hostTables[T]]
+	var names []edit[*table[T]]
+	var wilds []edit[wildTable[T]]
 	for len(ops) > 0 {
 		var group []op[T]
 		group, ops = cut(ops, op[T].compareTable)
-		lead := group[0]
-		if lead.host == nil {
+		host, key := group[0].host, group[0].key
+		switch {
+		case host == nil:
 			r.any = withOps(r.any, group)
-			continue
-		}
-		if k := len(hosts) - 1; k < 0 || hosts[k].key != lead.key {
-			hosts = append(hosts, edit[hostTables[T]]{key: lead.key, val: r.hostTables(lead)})
-		}
-		t := &hosts[len(hosts)-1].val
-		if lead.host.wild {
-			t.wild = withOps(t.wild, group)
-		} else {
-			t.exact = withOps(t.exact, group)
+		case host.wild:
+			var t *table[T]
+			if s := r.wilds.get(key); s != nil {
+				t = s.val.paths
+			}
+			t = withOps(t, group)
+			wilds = append(wilds, edit[wildTable[T]]{key: key, val: wildTable[T]{t, host.show}, del: t == nil})
+		default:
+			var t *table[T]
+			if s := r.names.get(key); s != nil {
+				t = s.val
+			}
+			t = withOps(t, group)
+			names = append(names, edit[*table[T]]{key: key, val: t, del: t == nil})
 		}
 	}
-	for i := range hosts {
-		hosts[i].del = hosts[i].val.exact == nil && hosts[i].val.wild == nil
-	}
-	r.hosts = r.hosts.with(hosts, true)
-}
-
-// hostTables returns a copy of the tables of a host name, empty ones for a new name.
-func (r *Router[T]) hostTables(o op[T]) hostTables[T] {
-	if t, ok := r.hosts.get(o.key); ok {
-		return t
-	}
-	return hostTables[T]{name: o.host.name, wildName: "*" + o.host.name}
+	r.names = r.names.with(names, false)
+	r.wilds = r.wilds.with(wilds, true)
 }
 
 // withOps returns a table with ops done.
@@ -111,9 +110,12 @@ func withOps[T any](t *table[T], ops []op[T]) *table[T] {
 		var group []op[T]
 		group, ops = cut(ops, func(a, b op[T]) int { return strings.Compare(a.entry.text, b.entry.text) })
 		text := group[0].entry.text
-		old, _ := t.get(text)
-		next := old.with(group)
-		edits = append(edits, edit[bucket[T]]{key: text, val: next, del: len(next.entries) == 0})
+		var old bucket[T]
+		if s := t.get(text); s != nil {
+			old = s.val
+		}
+		next, some := old.with(group)
+		edits = append(edits, edit[bucket[T]]{key: text, val: next, del: !some})
 	}
 	return t.with(edits, true)
 }

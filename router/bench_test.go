@@ -20,6 +20,12 @@ var shapes = []struct {
 	}, func(i int) Input {
 		return Input{Host: fmt.Sprintf("host%d.example.com", i%1000), Path: fmt.Sprintf("/svc%d/items/17", i/1000)}
 	}},
+	// 40 paths to a host, of words: what go-radix sees most of.
+	{"2500hosts", func(i int) Route[int] {
+		return Route[int]{Paths: []string{"/v1/" + word(i/2500) + "/*"}, Hosts: []string{fmt.Sprintf("host%d.example.com", i%2500)}}
+	}, func(i int) Input {
+		return Input{Host: fmt.Sprintf("host%d.example.com", i%2500), Path: "/v1/" + word(i/2500) + "/17"}
+	}},
 	{"nohost", func(i int) Route[int] {
 		return Route[int]{Paths: []string{fmt.Sprintf("/team%d/svc%d/*", i%97, i)}}
 	}, func(i int) Input {
@@ -43,6 +49,12 @@ var shapes = []struct {
 	{"samepath", func(i int) Route[int] {
 		return Route[int]{Paths: []string{"/*"}, Priority: i}
 	}, func(int) Input { return Input{Host: "a.com", Path: "/index.html"} }},
+}
+
+// word makes a name of a number below 64.
+func word(i int) string {
+	syllables := [...]string{"or", "us", "pay", "cat", "in", "del", "bask", "re"}
+	return syllables[i/8] + syllables[i%8] + "s"
 }
 
 // In mode URI many hosts have the same paths.
@@ -134,5 +146,34 @@ func BenchmarkNew(b *testing.B) {
 			runtime.KeepAlive(r)
 			runtime.KeepAlive(routes)
 		})
+	}
+}
+
+// Few routes are the common case.
+func BenchmarkMatchFew(b *testing.B) {
+	for _, n := range []int{1, 3, 10, 30} {
+		for _, mode := range allModes {
+			b.Run(fmt.Sprint(n, "/", mode), func(b *testing.B) {
+				var routes []Route[int]
+				for i := range n {
+					r := Route[int]{ID: strconv.Itoa(i), To: i, Methods: []string{"GET", "POST"}, Paths: []string{fmt.Sprintf("/service%d/*", i)}}
+					if i%3 == 2 {
+						r.Hosts = []string{fmt.Sprintf("api%d.example.com", i)}
+					}
+					routes = append(routes, r)
+				}
+				r, _ := New(mode, routes)
+				in := make([]Input, n)
+				for i := range in {
+					in[i] = Input{Host: fmt.Sprintf("api%d.example.com", i), Path: fmt.Sprintf("/service%d/items/17", i), Method: "GET", Params: make([]Param, 0, 4)}
+				}
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					if _, ok := r.Match(&in[i%n]); !ok {
+						b.Fatal("no match")
+					}
+				}
+			})
+		}
 	}
 }

@@ -24,21 +24,31 @@ func (r *Router[T]) All() iter.Seq[Route[T]] {
 // be nil. It walks over everything: not for the request path.
 func (r *Router[T]) Digest(of func(T) uint64) uint64 {
 	h := fnv.New64a()
-	digest(h, r.any, of)
-	r.hosts.each(func(s *slot[hostTables[T]]) bool {
-		for _, t := range [...]*table[T]{s.val.exact, s.val.wild} {
-			write(h, s.key)
-			digest(h, t, of)
-		}
-		return true
+	r.tables(func(host string, t *table[T]) {
+		write(h, host)
+		digest(h, t, of)
 	})
 	return h.Sum64()
+}
+
+// tables calls visit for all tables, with the host as configured: "" for the
+// routes without host, then the names, then the wildcards.
+func (r *Router[T]) tables(visit func(host string, t *table[T])) {
+	visit("", r.any)
+	r.names.each(func(s *slot[*table[T]]) bool {
+		visit(s.key, s.val)
+		return true
+	})
+	r.wilds.each(func(s *slot[wildTable[T]]) bool {
+		visit(s.val.show, s.val.paths)
+		return true
+	})
 }
 
 func digest[T any](h hash.Hash64, t *table[T], of func(T) uint64) {
 	t.each(func(s *slot[bucket[T]]) bool {
 		write(h, s.key)
-		for _, e := range s.val.entries {
+		for _, e := range s.val.crowd().entries {
 			r := e.rule
 			write(h, r.ID, e.path, strconv.Itoa(r.Priority), strconv.FormatInt(r.Order, 10), strconv.Itoa(int(r.methods)))
 			for _, host := range r.hosts {
@@ -80,13 +90,10 @@ func (r *Router[T]) Check() error {
 	if err != nil {
 		return err
 	}
-	got, sorted := count(r.any)
-	r.hosts.each(func(s *slot[hostTables[T]]) bool {
-		for _, t := range [...]*table[T]{s.val.exact, s.val.wild} {
-			n, ok := count(t)
-			got, sorted = got+n, sorted && ok
-		}
-		return true
+	got, sorted := 0, true
+	r.tables(func(_ string, t *table[T]) {
+		n, ok := count(t)
+		got, sorted = got+n, sorted && ok
 	})
 	if !sorted {
 		return errors.New("the entries of a path are out of order")
@@ -101,19 +108,23 @@ func (r *Router[T]) Check() error {
 func (r *Router[T]) checkEntry(o op[T]) error {
 	t := r.any
 	if o.host != nil {
-		s := exactly(r.hosts, o.key)
-		if s == nil {
-			return fmt.Errorf("route %q: host %q is not found", o.entry.rule.ID, o.host.show)
+		t = nil
+		if o.host.wild {
+			if s := exactly(r.wilds, o.key); s != nil {
+				t = s.val.paths
+			}
+		} else if s := r.names.get(o.key); s != nil {
+			t = s.val
 		}
-		if t = s.val.exact; o.host.wild {
-			t = s.val.wild
+		if t == nil {
+			return fmt.Errorf("route %q: host %q is not found", o.entry.rule.ID, o.host.show)
 		}
 	}
 	s := exactly(t, o.entry.text)
 	if s == nil {
 		return fmt.Errorf("route %q: path %q is not found", o.entry.rule.ID, o.entry.path)
 	}
-	b := s.val
+	b := s.val.crowd()
 	i, found := slices.BinarySearchFunc(b.entries, o.entry, (*entry[T]).compare)
 	if !found || b.entries[i] != o.entry || o.entry.exact != (i < b.exact) {
 		return fmt.Errorf("route %q: path %q is not in its place", o.entry.rule.ID, o.entry.path)
@@ -134,15 +145,16 @@ func exactly[V any](n *node[V], key string) *slot[V] {
 func count[T any](t *table[T]) (n int, sorted bool) {
 	sorted = true
 	t.each(func(s *slot[bucket[T]]) bool {
-		n += len(s.val.entries)
-		sorted = sorted && slices.IsSortedFunc(s.val.entries, (*entry[T]).compare) && s.val.indexed()
+		c := s.val.crowd()
+		n += len(c.entries)
+		sorted = sorted && c.entries[0] == s.val.first[0] && slices.IsSortedFunc(c.entries, (*entry[T]).compare) && c.indexed()
 		return true
 	})
 	return n, sorted
 }
 
 // indexed says whether byHost and rest have all entries, in order.
-func (b *bucket[T]) indexed() bool {
+func (b *crowd[T]) indexed() bool {
 	if b.byHost == nil {
 		return true
 	}

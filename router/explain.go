@@ -21,9 +21,10 @@ func (r *Router[T]) Candidates(in *Input) iter.Seq[Candidate[T]] {
 		more := true
 		try := func(t *table[T], path, host string) {
 			ascend(t, path, func(s *slot[bucket[T]]) {
-				entries := s.val.entries
+				c := s.val.crowd()
+				entries := c.entries
 				if len(s.key) < len(path) {
-					entries = entries[s.val.exact:]
+					entries = entries[c.exact:]
 				}
 				for _, e := range entries {
 					in.Params = in.Params[:0]
@@ -31,12 +32,10 @@ func (r *Router[T]) Candidates(in *Input) iter.Seq[Candidate[T]] {
 				}
 			})
 		}
-		ascend(r.hosts, name, func(s *slot[hostTables[T]]) {
-			if s.key == name {
-				try(s.val.exact, in.Path, s.val.name)
-			}
-			try(s.val.wild, in.Path, s.val.wildName)
-		})
+		if s := r.names.get(in.Host); s != nil {
+			try(s.val, in.Path, s.key)
+		}
+		ascend(r.wilds, name, func(s *slot[wildTable[T]]) { try(s.val.paths, in.Path, s.val.show) })
 		try(r.any, in.Path, "")
 	}
 }

@@ -70,18 +70,18 @@ type Param struct{ Name, Value string }
 type Router[T any] struct {
 	mode  Mode
 	ids   *node[*rule[T]]
-	hosts *node[hostTables[T]] // by reversed name; empty unless HostURI
-	any   *table[T]            // HostURI: routes without host; else all
+	names *node[*table[T]]    // by name of the host; empty unless HostURI
+	wilds *node[wildTable[T]] // by reversed end of the name; likewise
+	any   *table[T]           // HostURI: routes without host; else all
 }
 
 // table is the paths of one host.
 type table[T any] = node[bucket[T]]
 
-// hostTables are the routes of one reversed host name: those of the very name,
-// and those of the wildcard that ends with it.
-type hostTables[T any] struct {
-	exact, wild    *table[T]
-	name, wildName string // as shown to the caller
+// wildTable is the paths of one wildcard host.
+type wildTable[T any] struct {
+	paths *table[T]
+	show  string // the wildcard as shown to the caller
 }
 
 // New makes a router. An invalid route is left out and reported; of several
@@ -99,7 +99,7 @@ func New[T any](mode Mode, routes []Route[T]) (*Router[T], []error) {
 // and those with an ID in del are gone. An invalid route is reported, and an
 // earlier one of its ID stays as it is.
 func (r *Router[T]) With(put []Route[T], del []string) (*Router[T], []error) {
-	next := &Router[T]{mode: r.mode, ids: r.ids, hosts: r.hosts, any: r.any}
+	next := &Router[T]{mode: r.mode, ids: r.ids, names: r.names, wilds: r.wilds, any: r.any}
 	changes, errs := r.changes(put, del)
 	if len(changes) == 0 {
 		return next, errs
@@ -107,8 +107,8 @@ func (r *Router[T]) With(put []Route[T], del []string) (*Router[T], []error) {
 	var ops []op[T]
 	ids := make([]edit[*rule[T]], 0, len(changes))
 	for _, c := range changes {
-		if old, ok := r.ids.get(c.id); ok {
-			ops = old.ops(ops, r.mode, true)
+		if old := r.ids.get(c.id); old != nil {
+			ops = old.val.ops(ops, r.mode, true)
 		}
 		if c.rule != nil {
 			ops = c.rule.ops(ops, r.mode, false)
@@ -135,30 +135,32 @@ func (r *Router[T]) Match(in *Input) (to T, ok bool) {
 
 func (r *Router[T]) find(in *Input) *entry[T] {
 	m := methodOf(in.Method)
-	if r.hosts != nil {
-		if e := r.findHost(in, m); e != nil {
+	if r.names != nil {
+		if s := r.names.get(in.Host); s != nil {
+			if e := search(s.val, in, m); e != nil {
+				in.MatchedHost = s.key
+				return e
+			}
+		}
+	}
+	if r.wilds != nil {
+		if e := r.findWild(in, m); e != nil {
 			return e
 		}
 	}
 	return search(r.any, in, m)
 }
 
-// findHost tries the tables of hosts, most specific first.
-func (r *Router[T]) findHost(in *Input, m methods) *entry[T] {
+// findWild tries the tables of wildcard hosts, longest first.
+func (r *Router[T]) findWild(in *Input, m methods) *entry[T] {
 	var space [64]byte
 	name := reversed(space[:0], in.Host)
-	var room [4]*slot[hostTables[T]]
-	chain := r.hosts.find(unsafe.String(unsafe.SliceData(name), len(name)), room[:0])
+	var room [4]*slot[wildTable[T]]
+	chain := r.wilds.find(unsafe.String(unsafe.SliceData(name), len(name)), room[:0])
 	for i := len(chain) - 1; i >= 0; i-- {
 		for s := chain[i]; s != nil; s = s.up {
-			if len(s.key) == len(name) {
-				if e := search(s.val.exact, in, m); e != nil {
-					in.MatchedHost = s.val.name
-					return e
-				}
-			}
-			if e := search(s.val.wild, in, m); e != nil {
-				in.MatchedHost = s.val.wildName
+			if e := search(s.val.paths, in, m); e != nil {
+				in.MatchedHost = s.val.show
 				return e
 			}
 		}

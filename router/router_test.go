@@ -318,7 +318,7 @@ func TestWith(t *testing.T) {
 		t.Errorf("Len = %d", next.Len())
 	}
 	empty, _ := next.With(nil, []string{"1", "3"})
-	if empty.Len() != 0 || empty.hosts != nil || empty.any != nil || empty.ids != nil {
+	if empty.Len() != 0 || empty.names != nil || empty.wilds != nil || empty.any != nil || empty.ids != nil {
 		t.Error("something is left of no routes")
 	}
 }

@@ -62,7 +62,8 @@ type entry[T any] struct {
 	text    string   // path up to where it is a pattern: the key in the tree
 	rest    string   // name under which all after text is captured; "" if nothing is, or pattern says it
 	pattern *pattern // nil: text says it all
-	plain   bool     // no condition but the path
+	methods methods  // of the rule: 0 for any
+	plain   bool     // no condition but path, method and host
 	hosted  bool     // the rule's hosts are a condition, not a place in the tree
 	exact   bool
 	nth     int32 // place in the route's paths
@@ -107,7 +108,7 @@ func newRule[T any](route *Route[T], mode Mode) (*rule[T], error) {
 
 func (r *rule[T]) entry(nth int, path string, mode Mode) entry[T] {
 	text, exact := splitPath(path, mode == URIWithParameter)
-	e := entry[T]{rule: r, to: r.To, path: path, text: text, exact: exact, nth: int32(nth)}
+	e := entry[T]{rule: r, to: r.To, path: path, text: text, exact: exact, nth: int32(nth), methods: r.methods}
 	if !exact {
 		e.pattern = newPattern(path)
 		if name, ok := e.pattern.onlyRest(text); ok {
@@ -115,29 +116,26 @@ func (r *rule[T]) entry(nth int, path string, mode Mode) entry[T] {
 		}
 	}
 	e.hosted = mode != HostURI && len(r.hosts) > 0
-	e.plain = !e.hosted && r.methods == 0 && len(r.Addrs) == 0 && r.When == nil
+	e.plain = len(r.Addrs) == 0 && r.When == nil
 	return e
 }
 
 // admits says whether the request meets the conditions of the entry, whose text
-// is known to fit. On success the captures are in in.Params.
-func (e *entry[T]) admits(in *Input, m methods) bool {
-	matched := ""
-	if !e.plain {
-		r := e.rule
-		if r.methods != 0 && r.methods&m == 0 || len(r.Addrs) > 0 && !contains(r.Addrs, in.Addr) {
+// is known to fit. host is the configured host if it is known to fit too. On
+// success the captures are in in.Params.
+func (e *entry[T]) admits(in *Input, m methods, host string) bool {
+	if e.methods != 0 && e.methods&m == 0 {
+		return false
+	}
+	if e.hosted && host == "" {
+		h := e.rule.host(in)
+		if h == nil {
 			return false
 		}
-		if e.hosted {
-			h := r.host(in)
-			if h == nil {
-				return false
-			}
-			matched = h.show
-		}
-		if r.When != nil && !r.When(in) {
-			return false
-		}
+		host = h.show
+	}
+	if !e.plain && !e.rule.holds(in) {
+		return false
 	}
 	if e.rest != "" {
 		in.Params = append(in.Params, Param{e.rest, in.Path[len(e.text):]})
@@ -147,8 +145,13 @@ func (e *entry[T]) admits(in *Input, m methods) bool {
 			return false
 		}
 	}
-	in.MatchedHost = matched
+	in.MatchedHost = host
 	return true
+}
+
+// holds says whether the request meets the conditions that few rules have.
+func (r *rule[T]) holds(in *Input) bool {
+	return (len(r.Addrs) == 0 || contains(r.Addrs, in.Addr)) && (r.When == nil || r.When(in))
 }
 
 // host returns the host of the rule that fits the request.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -11,9 +12,10 @@ import (
 // such tree, so it bounds the cost of a change; above it a shard becomes a fork.
 const shardSize = 64
 
-// scanSize is the number of keys up to which a scan beats a go-radix tree, and
-// saves its memory.
-const scanSize = 8
+// scanSize is the number of keys up to which a scan of their marks beats a
+// go-radix tree, and saves its memory. It is also the size of a shard where no
+// prefixes are looked for.
+const scanSize = 16
 
 // node is a persistent map from string to V that finds all keys that are
 // prefixes of a text, longest first. It is never changed once built; with
@@ -21,18 +23,26 @@ const scanSize = 8
 // the empty map.
 //
 // A node is either a shard (sorted slots, and a go-radix tree over them), or a
-// fork, whose keys go on in the kid of the byte after prefix.
+// fork, whose keys go on in the kid of the byte after prefix. On a large map
+// most of the time goes into waiting for memory; hence the layout: what a step
+// down needs lies together, and the bytes that a fork skips are not compared
+// there but once, with the key that is found in the end.
 type node[V any] struct {
+	at    int32 // length of prefix
+	count int32 // keys in here and below
+	marks marks
+	kids  []*node[V] // fork: in the order of their bytes; empty in a shard
+	slots []slot[V]  // shard: the keys; fork: the key that is prefix itself, if there is one
+	index radix.Tree // *slot[V] by key without prefix; not set for few slots, or when not asked for
+
 	prefix string // what all keys begin with
-	labels string // fork: next bytes, ascending; empty in a shard
-	kids   []*node[V]
-	own    *slot[V] // fork: the key that is prefix itself; nil if there is none
-
-	slots []slot[V]
-	index *radix.Tree // *slot[V] by key without prefix; nil for few slots, or when not asked for
-
-	count int // keys in here and below
 }
+
+// marks tell which way to go without a look at the keys. In a fork, the first
+// half is the set of the bytes that have a kid, and the second half counts the
+// members before each of its words. In a shard without index, each slot has its
+// mark: length of the key, the byte after the prefix, and the last one.
+type marks [scanSize]uint32
 
 // slot is one key. up is the slot of the longest other key of the same shard
 // that is a prefix of this key.
@@ -49,30 +59,50 @@ type edit[V any] struct {
 	del bool
 }
 
+// addKid appends the mark of the next kid; they come in the order of their bytes.
+func (m *marks) addKid(label byte) {
+	w := label >> 5
+	m[w] |= 1 << (label & 31)
+	for w++; w < scanSize/2; w++ {
+		m[scanSize/2+w]++
+	}
+}
+
+// kid returns the place of the kid of a byte.
+func (m *marks) kid(label byte) (int, bool) {
+	w, bit := label>>5, uint32(1)<<(label&31)
+	word := m[w]
+	return int(m[scanSize/2+w]) + bits.OnesCount32(word&(bit-1)), word&bit != 0
+}
+
+// markOf returns the mark of a key longer than at. Other keys, and those too
+// long for a mark, have none: such a key must be looked at.
+func markOf(key string, at int32) uint32 {
+	if len(key) <= int(at) || len(key) > 1<<16-1 {
+		return 0
+	}
+	return uint32(len(key)) | uint32(key[at])<<16 | uint32(key[len(key)-1])<<24
+}
+
 // find appends to chain the slots from which all keys that are prefixes of text
 // are reached: the last one and its ups are the longest, then the one before it
 // and its ups, and so on.
 func (n *node[V]) find(text string, chain []*slot[V]) []*slot[V] {
-	known := 0 // bytes of prefix that the forks above have compared
-	for n != nil {
-		if !strings.HasPrefix(text[known:], n.prefix[known:]) {
-			return chain
-		}
-		known = len(n.prefix)
-		if n.labels == "" {
-			if s := n.longest(text, known); s != nil {
+	for n != nil && len(text) >= int(n.at) {
+		if len(n.kids) == 0 {
+			if s := n.longest(text); s != nil {
 				chain = append(chain, s)
 			}
 			return chain
 		}
-		if n.own != nil {
-			chain = append(chain, n.own)
+		if len(n.slots) > 0 && strings.HasPrefix(text, n.slots[0].key) {
+			chain = append(chain, &n.slots[0])
 		}
-		if len(text) == known {
+		if len(text) == int(n.at) {
 			return chain
 		}
-		i := strings.IndexByte(n.labels, text[known])
-		if i < 0 {
+		i, ok := n.marks.kid(text[n.at])
+		if !ok {
 			return chain
 		}
 		n = n.kids[i]
@@ -81,48 +111,66 @@ func (n *node[V]) find(text string, chain []*slot[V]) []*slot[V] {
 }
 
 // longest returns the slot of the longest key of a shard that is a prefix of
-// text; the first known bytes are equal.
-func (n *node[V]) longest(text string, known int) *slot[V] {
-	if n.index != nil {
-		if _, v, ok := n.index.LongestPrefix(text[known:]); ok {
-			return v.(*slot[V])
+// text, which is not shorter than the prefix.
+func (n *node[V]) longest(text string) *slot[V] {
+	at := int(n.at)
+	if len(n.slots) > scanSize {
+		if text[:at] != n.prefix {
+			return nil
 		}
-		return nil
+		_, v, _ := n.index.LongestPrefix(text[at:])
+		s, _ := v.(*slot[V])
+		return s
 	}
 	for i := len(n.slots) - 1; i >= 0; i-- {
-		if strings.HasPrefix(text[known:], n.slots[i].key[known:]) {
+		m := n.marks[i&(scanSize-1)]
+		size := int(m & (1<<16 - 1))
+		if size > 0 && (size > len(text) || text[at] != byte(m>>16) || text[size-1] != byte(m>>24)) {
+			continue
+		}
+		if strings.HasPrefix(text, n.slots[i].key) {
 			return &n.slots[i]
 		}
 	}
 	return nil
 }
 
-// get returns the value of key.
-func (n *node[V]) get(key string) (val V, ok bool) {
-	for n != nil && n.labels != "" {
-		if !strings.HasPrefix(key, n.prefix) {
-			return val, false
-		}
-		if len(key) == len(n.prefix) {
-			if n.own == nil {
-				return val, false
+// get returns the slot of key, or nil.
+func (n *node[V]) get(key string) *slot[V] {
+	for n != nil && len(n.kids) > 0 {
+		if len(key) <= int(n.at) {
+			if len(n.slots) > 0 && n.slots[0].key == key {
+				return &n.slots[0]
 			}
-			return n.own.val, true
+			return nil
 		}
-		i := strings.IndexByte(n.labels, key[len(n.prefix)])
-		if i < 0 {
-			return val, false
+		i, ok := n.marks.kid(key[n.at])
+		if !ok {
+			return nil
 		}
 		n = n.kids[i]
 	}
 	if n == nil {
-		return val, false
+		return nil
 	}
-	i, ok := slices.BinarySearchFunc(n.slots, key, func(s slot[V], k string) int { return strings.Compare(s.key, k) })
-	if !ok {
-		return val, false
+	if len(n.slots) > scanSize {
+		if i, ok := place(n.slots, key); ok {
+			return &n.slots[i]
+		}
+		return nil
 	}
-	return n.slots[i].val, true
+	want := markOf(key, n.at)
+	for i := range n.slots {
+		if n.marks[i&(scanSize-1)] == want && n.slots[i].key == key {
+			return &n.slots[i]
+		}
+	}
+	return nil
+}
+
+// place returns where key is in sorted slots, or would be.
+func place[V any](slots []slot[V], key string) (int, bool) {
+	return slices.BinarySearchFunc(slots, key, func(s slot[V], k string) int { return strings.Compare(s.key, k) })
 }
 
 // each calls yield for all slots in the order of their keys until it returns false.
@@ -134,9 +182,6 @@ func (n *node[V]) each(yield func(*slot[V]) bool) bool {
 		if !yield(&n.slots[i]) {
 			return false
 		}
-	}
-	if n.own != nil && !yield(n.own) {
-		return false
 	}
 	for _, k := range n.kids {
 		if !k.each(yield) {
@@ -151,170 +196,5 @@ func (n *node[V]) size() int {
 	if n == nil {
 		return 0
 	}
-	return n.count
-}
-
-// with returns the map with edits done; they are sorted by key, and each key is
-// there once. indexed asks for what find needs; without it only get is quick.
-func (n *node[V]) with(edits []edit[V], indexed bool) *node[V] {
-	if len(edits) == 0 {
-		return n
-	}
-	if n == nil {
-		return build(merge(nil, edits), indexed)
-	}
-	if n.labels == "" {
-		return build(merge(n.slots, edits), indexed)
-	}
-	p := min(common(n.prefix, edits[0].key), common(n.prefix, edits[len(edits)-1].key))
-	if p < len(n.prefix) {
-		n = &node[V]{count: n.count, prefix: n.prefix[:p], labels: n.prefix[p : p+1], kids: []*node[V]{n}}
-	}
-	return n.withFork(edits, indexed)
-}
-
-// withFork is with for a fork whose prefix all edits share.
-func (n *node[V]) withFork(edits []edit[V], indexed bool) *node[V] {
-	f := &node[V]{prefix: n.prefix, own: n.own}
-	if e := edits[0]; e.key == n.prefix {
-		f.own = nil
-		if !e.del {
-			f.own = &slot[V]{key: e.key, val: e.val}
-		}
-		edits = edits[1:]
-	}
-	if f.own != nil {
-		f.count = 1
-	}
-	labels := make([]byte, 0, len(n.labels)+1)
-	f.kids = make([]*node[V], 0, len(n.labels)+1)
-	at := len(n.prefix)
-	for i := 0; i < len(n.labels) || len(edits) > 0; {
-		var kid *node[V]
-		var label byte
-		if len(edits) == 0 || i < len(n.labels) && n.labels[i] <= edits[0].key[at] {
-			kid, label = n.kids[i], n.labels[i]
-			i++
-		} else {
-			label = edits[0].key[at]
-		}
-		k := 0
-		for k < len(edits) && edits[k].key[at] == label {
-			k++
-		}
-		if kid = kid.with(edits[:k], indexed); kid != nil {
-			labels = append(labels, label)
-			f.kids = append(f.kids, kid)
-			f.count += kid.count
-		}
-		edits = edits[k:]
-	}
-	f.labels = string(labels)
-	return f.settle(indexed)
-}
-
-// settle turns a fork that has become too small back into a shard.
-func (n *node[V]) settle(indexed bool) *node[V] {
-	if n.own == nil && len(n.kids) == 1 {
-		return n.kids[0]
-	}
-	if n.count > shardSize/2 {
-		return n
-	}
-	slots := make([]slot[V], 0, n.count)
-	n.each(func(s *slot[V]) bool {
-		slots = append(slots, *s)
-		return true
-	})
-	return build(slots, indexed)
-}
-
-// merge returns a new slice of slots with edits done.
-func merge[V any](slots []slot[V], edits []edit[V]) []slot[V] {
-	out := make([]slot[V], 0, len(slots)+len(edits))
-	for _, e := range edits {
-		i, found := slices.BinarySearchFunc(slots, e.key, func(s slot[V], k string) int { return strings.Compare(s.key, k) })
-		out = append(out, slots[:i]...)
-		slots = slots[i:]
-		if found {
-			slots = slots[1:]
-		}
-		if !e.del {
-			out = append(out, slot[V]{key: e.key, val: e.val})
-		}
-	}
-	return append(out, slots...)
-}
-
-// build makes a node of sorted slots; it takes the slice over.
-func build[V any](slots []slot[V], indexed bool) *node[V] {
-	if len(slots) == 0 {
-		return nil
-	}
-	if len(slots) <= shardSize {
-		return newShard(slots, indexed)
-	}
-	f := &node[V]{count: len(slots), prefix: shared(slots)}
-	if slots[0].key == f.prefix {
-		f.own = &slot[V]{key: slots[0].key, val: slots[0].val}
-		slots = slots[1:]
-	}
-	var labels []byte
-	for len(slots) > 0 {
-		label := slots[0].key[len(f.prefix)]
-		k := 1
-		for k < len(slots) && slots[k].key[len(f.prefix)] == label {
-			k++
-		}
-		part := slots[:k:k]
-		if k <= shardSize {
-			part = slices.Clone(part) // else the whole array lives as long as one shard
-		}
-		labels = append(labels, label)
-		f.kids = append(f.kids, build(part, indexed))
-		slots = slots[k:]
-	}
-	f.labels = string(labels)
-	f.kids = slices.Clip(f.kids)
-	return f
-}
-
-func newShard[V any](slots []slot[V], indexed bool) *node[V] {
-	n := &node[V]{count: len(slots), slots: slots, prefix: shared(slots)}
-	if !indexed {
-		return n
-	}
-	var up *slot[V]
-	for i := range slots {
-		s := &slots[i]
-		for up != nil && !strings.HasPrefix(s.key, up.key) {
-			up = up.up
-		}
-		s.up = up
-		up = s
-	}
-	if len(slots) > scanSize {
-		n.index = radix.New()
-		for i := range slots {
-			n.index.Insert(slots[i].key[len(n.prefix):], &slots[i])
-		}
-	}
-	return n
-}
-
-// shared is what the keys of sorted slots have in common.
-func shared[V any](slots []slot[V]) string {
-	first, last := slots[0].key, slots[len(slots)-1].key
-	return first[:common(first, last)]
-}
-
-// common is the length of the common beginning of a and b.
-func common(a, b string) int {
-	n := min(len(a), len(b))
-	for i := range n {
-		if a[i] != b[i] {
-			return i
-		}
-	}
-	return n
+	return int(n.count)
 }

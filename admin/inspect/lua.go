@@ -3,51 +3,22 @@ package inspect
 import (
 	"errors"
 	"fmt"
-	"strings"
 
-	lua "github.com/yuin/gopher-lua"
 	"github.com/yuin/gopher-lua/ast"
-	"github.com/yuin/gopher-lua/parse"
+
+	"sluice/gateway/lua/syntax"
 )
 
-// CompileLua compiles a chunk and words its fault as LuaJIT does.
+// CompileLua refuses a chunk that does not compile.
 func CompileLua(src, name string) error {
-	_, err := parseLua(src, name)
+	_, err := syntax.Parse(src, name)
 	return err
-}
-
-func parseLua(src, name string) ([]ast.Stmt, error) {
-	chunk, err := parse.Parse(strings.NewReader(src), name)
-	if err == nil {
-		_, err = lua.Compile(chunk, name)
-	}
-	if err == nil {
-		return chunk, nil
-	}
-	at := fmt.Sprintf("[string %q]", firstLine(name))
-	var fault *parse.Error
-	switch {
-	case !errors.As(err, &fault):
-		return nil, fmt.Errorf("%s:1: %w", at, err)
-	case fault.Token == "" || fault.Pos.Line == parse.EOF:
-		return nil, fmt.Errorf("%s:%d: 'end' expected near '<eof>'", at, 1+strings.Count(src, "\n"))
-	}
-	return nil, fmt.Errorf("%s:%d: %s near '%s'", at, fault.Pos.Line, fault.Message, fault.Token)
-}
-
-// firstLine names a chunk by its source, as Lua does.
-func firstLine(s string) string {
-	line, _, more := strings.Cut(s, "\n")
-	if more {
-		line += "..."
-	}
-	return line
 }
 
 // CheckFilterFunc checks the source of a route's filter_func.
 func CheckFilterFunc(src string) error {
 	src = "return " + src
-	chunk, err := parseLua(src, src)
+	chunk, err := syntax.Parse(src, src)
 	if err != nil {
 		return fmt.Errorf("failed to load 'filter_func' string: %w", err)
 	}
@@ -62,7 +33,7 @@ var errNoObject = errors.New("'script' should be a Lua object")
 // CheckScript refuses what does not compile, and what certainly does not give
 // a table; it does not run anything.
 func CheckScript(src string) error {
-	chunk, err := parseLua(src, src)
+	chunk, err := syntax.Parse(src, src)
 	if err != nil {
 		return fmt.Errorf("failed to load 'script' string: %w", err)
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +15,7 @@ import (
 	"sluice/gateway"
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
+	"sluice/gateway/h2"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
@@ -37,6 +37,7 @@ type parts struct {
 	access        *accesslog.Log
 	gateway       *gateway.Gateway
 	server        *wire.Server
+	two           *h2.Server
 	https         func(net.Listener) error
 
 	// closers undo what was opened, last first.
@@ -136,13 +137,16 @@ func (p *parts) openGateway() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Catalog: p.catalog,
-		Shared:  p.shared,
-		Log:     p.log,
-		Mode:    router.Mode(a.Router.HTTP),
+		Catalog:       p.catalog,
+		Lua:           p.lua(),
+		Shared:        p.shared,
+		FollowPlugins: p.cfg.Provider != "etcd" || p.cfg.Deployment.Role == "data_plane",
+		StrictPlugins: p.cfg.Provider != "etcd",
+		Log:           p.log,
+		Mode:          router.Mode(a.Router.HTTP),
 		Path: gateway.PathOptions{TrimSlash: a.DeleteURITailSlash,
 			Servlet: a.NormalizeURILikeServlet, KeepSlashes: a.MatchURIEncodedSlash},
-		Attr:      func(plugin string) json.RawMessage { return p.cfg.PluginAttr[plugin] },
+		Attr:      p.pluginAttr,
 		Keyring:   p.center.keyring,
 		Secrets:   p.center.secrets,
 		AccessLog: p.access,
@@ -161,6 +165,7 @@ func (p *parts) openGateway() error {
 		Discovery:     discovery,
 		Probe:         probe,
 		DisableHealth: a.DisableHealthcheck,
+		Variables:     &plugins.Limits{PostArgs: int64(a.MaxPostArgsReadableSize) << 20, GraphQL: int64(p.cfg.GraphQL.MaxSize)},
 		SpoolBytes:    int64(p.cfg.Sluice.Limits.BodyMemory),
 	})
 	p.onCloseDo(p.gateway.Close)
@@ -212,7 +217,11 @@ func (p *parts) follow() {
 		<-done
 		return nil
 	})
-	p.onClose(p.server.Shutdown)
+	p.onClose(func(ctx context.Context) error { // both drain at once
+		two := make(chan error)
+		go func() { two <- p.two.Shutdown(ctx) }()
+		return errors.Join(p.server.Shutdown(ctx), <-two)
+	})
 	// No client should see a gateway without routes that has them in a moment:
 	// its connections wait in the backlog. A store that is down ends the wait.
 	first, stop := context.WithTimeout(ctx, firstVersion)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"time"
 
 	"sluice/admin"
 	"sluice/balancer"
 	"sluice/conf"
+	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway"
 	"sluice/plugins"
@@ -19,7 +21,7 @@ import (
 func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
 	d, a := &p.cfg.Deployment.Admin, &p.cfg.Apisix
 	o := admin.Options{
-		Store: p.center.store, Registry: p.registry,
+		Store: p.center.store, Cache: cached{p.gateway}, Registry: p.registry,
 		Plugins:       p.enabled,
 		EncryptFields: a.DataEncryption.Enable,
 		Try:           p.gateway.Try,
@@ -48,9 +50,31 @@ func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
 	if err != nil {
 		return err
 	}
+	if p.cfg.Provider == "etcd" && p.cfg.ServesAdmin() {
+		ctx, cancel := context.WithTimeout(p.ctx, syncTime)
+		defer cancel()
+		if err := h.SyncPlugins(ctx); err != nil {
+			p.log.Warn("the stored list of plugins was not brought up to date", "err", err)
+		}
+	}
 	handlers[conf.AdminAPI] = h
-	handlers[conf.Status] = admin.NewStatus(p.ready)
+	handlers[conf.Status] = p.withState(admin.NewStatus(p.ready), "/status/config")
 	return p.openMetrics(handlers)
+}
+
+// syncTime bounds the one look at the stored list of plugins at start.
+const syncTime = 3 * time.Second
+
+// cached lists the objects of the live version: for checks that need not see
+// the latest write.
+type cached struct{ g *gateway.Gateway }
+
+func (c cached) List(_ context.Context, k resource.Kind) ([]configcenter.Change, error) {
+	var out []configcenter.Change
+	for item := range c.g.Snapshot().All(k) {
+		out = append(out, configcenter.Change{Kind: k, ID: item.ID, Value: item.Raw, Create: item.Create, Mod: item.Mod})
+	}
+	return out, nil
 }
 
 func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
@@ -64,8 +88,8 @@ func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
 }
 
 func (p *parts) openControl(handlers map[conf.Service]http.Handler) error {
-	handlers[conf.ControlAPI] = admin.NewControl(admin.ControlOptions{
-		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log})
+	handlers[conf.ControlAPI] = p.withState(admin.NewControl(admin.ControlOptions{
+		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status")
 	return nil
 }
 
@@ -93,7 +117,10 @@ func (l live) WaitRev(ctx context.Context, rev int64) error { return l.p.gateway
 
 func (l live) Items(k resource.Kind) []admin.LiveItem {
 	var out []admin.LiveItem
-	prefix := l.p.center.store.Prefix()
+	prefix := ""
+	if l.p.cfg.Provider == "etcd" {
+		prefix = l.p.center.store.Prefix()
+	}
 	for item := range l.p.gateway.Snapshot().All(k) {
 		out = append(out, admin.LiveItem{
 			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: item.Raw,
@@ -140,6 +167,11 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	}
 	yield("http_requests_total", p.gateway.Requests())
 	yield("etcd_reachable", p.center.reachable())
+	yield("sluice_router_drift_total", p.gateway.Drifts())
+	yield("sluice_config_problems", int64(len(p.gateway.Problems())))
+	if p.center.etcd != nil {
+		yield("config_drift_healed_total", p.center.etcd.Drifts())
+	}
 	snap := p.gateway.Snapshot()
 	for _, k := range resource.Kinds {
 		yield("etcd_modify_indexes", snap.ModRev(k.Kind), string(k.Kind))

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"sluice/admin"
 	"sluice/configcenter"
 	"sluice/configcenter/embedded"
 	"sluice/configcenter/etcd"
+	"sluice/configcenter/lastgood"
 	"sluice/configcenter/memory"
 	"sluice/configcenter/secret"
 	"sluice/configcenter/yaml"
@@ -23,6 +26,9 @@ type center struct {
 	keyring    *secret.Keyring   // nil: nothing is encrypted
 	secrets    *secret.Resolver
 	reached    func() bool
+
+	etcd *etcd.Center     // nil without etcd
+	disk *lastgood.Source // the last good version around it; nil without etcd
 }
 
 var errNotReady = errors.New("worker id: 0 has not received configuration")
@@ -75,6 +81,7 @@ func (p *parts) openEtcd() error {
 			return fmt.Errorf("sluice.store_listen %s: %w", p.cfg.Sluice.StoreListen, err)
 		}
 		p.onCloseDo(s.Stop)
+		p.guardStore(s)
 		hosts = []string{s.URL()}
 	}
 	tls, err := etcd.TLSFiles{Cert: e.TLS.Cert, Key: e.TLS.Key, NoVerify: !e.TLS.Verify, SNI: e.TLS.SNI}.Load()
@@ -90,15 +97,55 @@ func (p *parts) openEtcd() error {
 		return fmt.Errorf("deployment.etcd: %w", err)
 	}
 	p.onClose(func(context.Context) error { return c.Close() })
-	p.center.source, p.center.store = c, c
-	if p.cfg.Deployment.Role == "data_plane" {
-		return nil
+	if err := os.MkdirAll(p.cfg.Sluice.DataDir, 0o700); err != nil {
+		return fmt.Errorf("sluice.data_dir: %w", err)
 	}
-	if err := c.Init(p.ctx); err != nil {
-		// A gateway that cannot reach its store still starts: the source goes on trying.
-		p.log.Error("etcd cannot be prepared", "err", err)
+	p.center.etcd, p.center.reached = c, c.Reachable
+	p.center.disk = lastgood.New(filepath.Join(p.cfg.Sluice.DataDir, "lastgood"), c,
+		lastgood.Options{Prefix: c.Prefix(), Cluster: c.Cluster, Log: p.log})
+	p.center.source, p.center.store = p.center.disk, c
+	if p.cfg.Deployment.Role != "data_plane" {
+		p.prepareEtcd(c)
 	}
 	return nil
+}
+
+// guardStore looks after the space of the embedded etcd until that is stopped.
+func (p *parts) guardStore(s *embedded.Server) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Guard(ctx, time.Minute, p.log)
+	}()
+	p.onCloseDo(func() { cancel(); <-done })
+}
+
+// prepareTime is how long the start waits for etcd to be prepared.
+const prepareTime = time.Second
+
+// prepareEtcd makes the directory keys. A gateway that cannot reach its store
+// still starts: it goes on in the background.
+func (p *parts) prepareEtcd(c *etcd.Center) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := c.Init(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("etcd cannot be prepared", "err", err)
+		}
+	}()
+	p.onClose(func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+	late := time.NewTimer(prepareTime)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
 }
 
 func (c *center) reachable() int64 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"sluice/balancer"
@@ -16,6 +17,7 @@ import (
 	"sluice/configcenter/resource"
 	"sluice/gateway"
 	"sluice/gateway/h2"
+	"sluice/gateway/lua"
 	"sluice/gateway/wire"
 )
 
@@ -23,16 +25,19 @@ import (
 // HTTP/2 beside it, and TLS in front of both.
 func (p *parts) openServer() error {
 	n, l := &p.cfg.Nginx.HTTP, &p.cfg.Sluice.Limits
-	two := h2.New(p.gateway, h2.Options{IdleTimeout: n.KeepaliveTimeout, HeaderBytes: uint32(l.HeaderBytes)})
+	ended := func(remote net.Addr, err *wire.Error) {
+		p.log.Debug("connection ended", "remote", remote.String(), "err", err)
+	}
+	two := h2.New(p.gateway, h2.Options{HeaderBytes: uint32(l.HeaderBytes), IdleTimeout: n.KeepaliveTimeout,
+		BodyTimeout: n.ClientBodyTimeout, SendTimeout: n.SendTimeout, BadRequest: p.gateway.Refused, OnError: ended})
+	p.two = two
 	p.server = &wire.Server{
 		Handler:    p.gateway,
 		Limits:     wire.Limits{HeaderBytes: int(l.HeaderBytes), Fields: l.HeaderFields},
 		Timeouts:   wire.Timeouts{Header: n.ClientHeaderTimeout, Body: n.ClientBodyTimeout, Send: n.SendTimeout, Idle: n.KeepaliveTimeout},
 		Engine:     p.cfg.Sluice.Engine,
 		BadRequest: p.gateway.Refused,
-		OnError: func(remote net.Addr, err *wire.Error) {
-			p.log.Debug("connection ended", "remote", remote.String(), "err", err)
-		},
+		OnError:    ended,
 	}
 	if p.cfg.Apisix.EnableHTTP2 {
 		p.server.H2C = two.ServeConn
@@ -77,6 +82,23 @@ func (p *parts) serveTLSConn(c *tls.Conn, two *h2.Server) {
 		return
 	}
 	p.server.ServeConn(c)
+}
+
+// lua opens the one host of Lua that the gateway and the plugins share.
+func (p *parts) lua() *lua.Host {
+	h, release := lua.Share(p.shared, lua.Options{Log: p.log, Getenv: func(name string) string {
+		for _, line := range p.cfg.Nginx.Envs { // as nginx: only the variables that are let through
+			if own, value, set := strings.Cut(line, "="); own == name {
+				if set {
+					return value
+				}
+				return os.Getenv(name)
+			}
+		}
+		return ""
+	}})
+	p.onCloseDo(release)
+	return h
 }
 
 func (p *parts) resolver() (balancer.Resolver, error) {

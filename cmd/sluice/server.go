@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"sluice/admin"
 	"sluice/conf"
 )
 
@@ -70,8 +71,7 @@ func (s *server) answerer(service conf.Service) func(net.Listener) error {
 	if h == nil {
 		h = http.NotFoundHandler()
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: int(s.cfg.Sluice.Limits.HeaderBytes), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	srv := admin.NewServer(h, s.log)
 	s.http = append(s.http, srv)
 	return srv.Serve
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -38,6 +39,7 @@ type Config struct {
 	ResyncDelay   time.Duration // longest pause between tries to reconnect; 5 s when 0
 	HealthTimeout time.Duration // silence after which a watch counts as lost; 10 s when 0
 	StartupRetry  int           // how often Init tries again; 2 when 0, none when negative
+	AuditInterval time.Duration // between two comparisons with the store; 1 min when 0, never when negative
 
 	Log *slog.Logger // nil: nothing is logged
 }
@@ -45,6 +47,10 @@ type Config struct {
 // Center is both Source and Store. Make it with Open, and Close it.
 type Center struct {
 	cfg Config
+
+	reachable atomic.Bool
+	drifts    atomic.Int64
+	cluster   atomic.Uint64
 
 	mu     sync.Mutex
 	client *clientv3.Client // nil until the cluster was first spoken to
@@ -77,6 +83,9 @@ func Open(c Config) (*Center, error) {
 	if c.StartupRetry == 0 {
 		c.StartupRetry = 2
 	}
+	if c.AuditInterval == 0 {
+		c.AuditInterval = time.Minute
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -98,6 +107,18 @@ func (c *Center) Close() error {
 
 // Prefix is what stands before "/routes/1" in a key.
 func (c *Center) Prefix() string { return c.cfg.Prefix }
+
+// Reachable reports whether the watch has its store: from the first answer
+// until it is lost.
+func (c *Center) Reachable() bool { return c.reachable.Load() }
+
+// Cluster is the id of the cluster that the configuration came from; 0 before
+// the first answer.
+func (c *Center) Cluster() uint64 { return c.cluster.Load() }
+
+// Drifts is how often what the watch had brought was not what the store held,
+// and was read anew.
+func (c *Center) Drifts() int64 { return c.drifts.Load() }
 
 // conn returns the client, made on first use. With a user it logs in, which is
 // what can fail here.

@@ -45,13 +45,16 @@ func (c *Center) ListBelow(ctx context.Context, k resource.Kind, parent string) 
 
 func (c *Center) list(ctx context.Context, k resource.Kind, below string) ([]configcenter.Change, error) {
 	all, _, err := c.read(ctx, c.cfg.Prefix+below)
+	if err != nil {
+		return nil, err
+	}
 	var out []configcenter.Change
 	for _, o := range all {
 		if o.Kind == k {
 			out = append(out, o)
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 // version is a state of a store: a cluster that was restored from a backup is
@@ -65,11 +68,35 @@ type version struct {
 // were at one version, which it also returns.
 func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, version, error) {
 	var out []configcenter.Change
+	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
+		if o, ok := c.parse(kv); ok {
+			out = append(out, o)
+		}
+	})
+	return out, at, err
+}
+
+// readAll is read with every key and its revision, objects or not.
+func (c *Center) readAll(ctx context.Context, from string) ([]configcenter.Change, map[string]int64, version, error) {
+	var out []configcenter.Change
+	known := map[string]int64{}
+	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
+		known[string(kv.Key)] = kv.ModRevision
+		if o, ok := c.parse(kv); ok {
+			out = append(out, o)
+		}
+	})
+	return out, known, at, err
+}
+
+// pages hands over all keys below one, as they were at one version.
+func (c *Center) pages(ctx context.Context, from string, take func(*mvccpb.KeyValue), opts ...clientv3.OpOption) (version, error) {
 	var at version
 	key, end := from, clientv3.GetPrefixRangeEnd(from)
 	for more := true; more; {
 		err := c.do(ctx, "read "+from, func(ctx context.Context, kv *clientv3.Client) error {
-			r, err := kv.Get(ctx, key, clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(at.rev))
+			o := append([]clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(at.rev)}, opts...)
+			r, err := kv.Get(ctx, key, o...)
 			if err != nil {
 				return err
 			}
@@ -77,9 +104,7 @@ func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, 
 				at = version{cluster: r.Header.ClusterId, rev: r.Header.Revision}
 			}
 			for _, kv := range r.Kvs {
-				if o, ok := c.parse(kv); ok {
-					out = append(out, o)
-				}
+				take(kv)
 			}
 			if more = r.More; more {
 				key = string(r.Kvs[len(r.Kvs)-1].Key) + "\x00"
@@ -87,10 +112,10 @@ func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, 
 			return nil
 		})
 		if err != nil {
-			return nil, version{}, err
+			return version{}, err
 		}
 	}
-	return out, at, nil
+	return at, nil
 }
 
 // Put stores an object, and reads its revisions back in the same transaction.

@@ -29,6 +29,8 @@ type stream struct {
 	created bool
 	answers bool            // the server has answered a request for progress
 	partial []*mvccpb.Event // fragments of a response that is not complete
+	audits  <-chan time.Time
+	known   map[string]int64 // the reader's, kept up to date
 }
 
 // openStream asks for the changes after a version.
@@ -128,6 +130,9 @@ func (s *stream) await() (*etcdserverpb.WatchResponse, error) {
 				return nil, fmt.Errorf("etcd watch lost: %w", s.ended)
 			}
 			return r, nil
+		case <-s.audits:
+			timer.Stop()
+			return nil, errAudit
 		case <-timer.C:
 		}
 		if asked && s.answers {
@@ -181,6 +186,11 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 			continue
 		}
 		out.Rev = max(out.Rev, e.Kv.ModRevision)
+		if e.Type == mvccpb.Event_PUT {
+			s.known[string(e.Kv.Key)] = e.Kv.ModRevision
+		} else {
+			delete(s.known, string(e.Kv.Key))
+		}
 		if o, ok := s.c.event(e); ok {
 			out.Changes = append(out.Changes, o)
 		}

@@ -27,7 +27,8 @@ type reader struct {
 	yield func(configcenter.Batch, error) bool
 	at    version // everything up to here was handed out
 	pause time.Duration
-	done  bool // the consumer has enough
+	done  bool             // the consumer has enough
+	known map[string]int64 // every key below the prefix, with its revision
 }
 
 // Watch sends everything and then, batch by batch, what changes. While a batch
@@ -36,26 +37,37 @@ type reader struct {
 func (c *Center) Watch(ctx context.Context) iter.Seq2[configcenter.Batch, error] {
 	return func(yield func(configcenter.Batch, error) bool) {
 		r := &reader{c: c, yield: yield, pause: firstPause}
-		full := true
-		for ctx.Err() == nil && !r.done {
-			var err error
-			if full {
-				err = r.load(ctx)
-			}
-			if err == nil && !r.done {
-				full = false
-				err = r.follow(ctx)
-			}
-			if ctx.Err() != nil || r.done {
-				return
-			}
-			full = full || errors.Is(err, errReload)
-			if !yield(configcenter.Batch{}, err) {
-				return
-			}
-			if !r.wait(ctx) {
-				return
-			}
+		r.run(ctx)
+	}
+}
+
+func (r *reader) run(ctx context.Context) {
+	full := true
+	for ctx.Err() == nil && !r.done {
+		var err error
+		if full {
+			err = r.load(ctx)
+		}
+		if err == nil && !r.done {
+			full = false
+			err = r.follow(ctx)
+		}
+		if ctx.Err() != nil || r.done {
+			return
+		}
+		if errors.Is(err, errDrift) { // the store is there, nothing was lost
+			r.c.drifts.Add(1)
+			r.c.cfg.Log.Error("the configuration was not what etcd holds, reading it again", "err", err)
+			full = true
+			continue
+		}
+		r.c.reachable.Store(false)
+		full = full || errors.Is(err, errReload)
+		if !r.yield(configcenter.Batch{}, err) {
+			return
+		}
+		if !r.wait(ctx) {
+			return
 		}
 	}
 }
@@ -74,14 +86,16 @@ func (r *reader) load(ctx context.Context) error {
 	if err := r.c.probe(ctx); err != nil {
 		return fmt.Errorf("etcd %v: %w", r.c.cfg.Endpoints, err)
 	}
-	all, at, err := r.c.read(ctx, r.c.cfg.Prefix+"/")
+	all, known, at, err := r.c.readAll(ctx, r.c.cfg.Prefix+"/")
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("%w: %w", errReload, err) // between two pages
 	}
 	if err != nil {
 		return err
 	}
-	r.at = at
+	r.at, r.known = at, known
+	r.c.cluster.Store(at.cluster)
+	r.c.reachable.Store(true)
 	r.send(configcenter.Batch{Rev: at.rev, Full: true, Changes: all})
 	return nil
 }
@@ -100,8 +114,21 @@ func (r *reader) follow(ctx context.Context) error {
 	}
 	defer s.close()
 	start := time.Now()
+	if r.c.cfg.AuditInterval > 0 {
+		// With jitter, so that a fleet does not ask in step.
+		audits := time.NewTicker(r.c.cfg.AuditInterval + rand.N(r.c.cfg.AuditInterval/4+1))
+		defer audits.Stop()
+		s.audits = audits.C
+	}
+	s.known = r.known
 	for !r.done {
 		b, err := s.next(r.at.rev)
+		if errors.Is(err, errAudit) {
+			err = r.audit(ctx)
+		}
+		if s.created {
+			r.c.reachable.Store(true)
+		}
 		if time.Since(start) > r.c.cfg.ResyncDelay {
 			r.pause = firstPause // it held: the next loss is a new one
 		}

@@ -32,6 +32,10 @@ type node struct {
 	wrongType string // message up to the type that was found
 	refs      bool   // a reference to a secret passes
 
+	fills       bool // it or a schema below it has a default
+	choiceFills bool // a schema for the same value does
+	otherFills  bool // a schema for members that are not in props does
+
 	object        bool // has a keyword about objects
 	props         []prop
 	names         map[string]bool // of props, for additional

@@ -1,19 +1,24 @@
 // Package schema checks JSON documents against JSON Schemas and fills in the
 // defaults that they declare. Its judgement and its error texts are those of
-// APISIX: a reference to a secret passes for any string, an empty array is an
-// empty object, defaults are set while checking (so that a condition sees
-// them), and the first error ends the check.
+// APISIX.
 //
-// The library jsonschema reads and judges the schemas themselves; documents
-// are judged here. The package does not know what a document is about.
+// The library jsonschema judges first: the schema itself, and each document.
+// What it accepts is accepted, and only gets its defaults, which APISIX sets
+// while checking; a condition that sees a default is judged again here, with
+// it. What it refuses is walked here to find APISIX's words for the first error
+// and to let pass what APISIX lets pass: a reference to a secret or an
+// environment variable for any string, an empty array for an empty object, and
+// a condition that holds once the defaults are there. A document that has such
+// a reference, an empty table, or a number that a float does not hold exactly
+// is walked in any case, for under a "not" or a "oneOf" leniency refuses.
+//
+// The package does not know what a document is about.
 package schema
 
 import (
 	"encoding/json"
 	"fmt"
 	"strings"
-
-	"github.com/santhosh-tekuri/jsonschema/v5"
 )
 
 // Schema is a compiled schema. It is never changed after Compile and may be
@@ -22,7 +27,10 @@ type Schema struct {
 	name    string
 	text    json.RawMessage
 	root    *node
+	lib     *library
 	encrypt []string
+
+	peculiar bool // a keyword does not mean the same to the library
 }
 
 // Compile reads a schema (draft 7, and the boolean exclusiveMinimum of draft
@@ -32,7 +40,8 @@ func Compile(name, text string) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}
-	if err := checkSchema(doc); err != nil {
+	lib, err := newLibrary(doc)
+	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}
 	b := builder{root: doc, done: map[*object]*node{}}
@@ -43,28 +52,11 @@ func Compile(name, text string) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
 	}
-	s := &Schema{name: name, text: json.RawMessage(strings.TrimSpace(text)), root: root}
+	s := &Schema{name: name, text: json.RawMessage(strings.TrimSpace(text)), root: root, lib: lib, peculiar: b.markFills(root)}
 	if o, ok := doc.(*object); ok {
 		s.encrypt = texts(o.get("encrypt_fields"))
 	}
 	return s, nil
-}
-
-// checkSchema lets the library judge the schema against draft 7's own schema
-// and follow its references.
-func checkSchema(doc any) error {
-	text, err := appendValue(nil, portable(doc))
-	if err != nil {
-		return err
-	}
-	c := jsonschema.NewCompiler()
-	c.Draft = jsonschema.Draft7
-	const at = "mem:///schema.json"
-	if err := c.AddResource(at, strings.NewReader(string(text))); err != nil {
-		return err
-	}
-	_, err = c.Compile(at)
-	return err
 }
 
 // Name is the name given to Compile.
@@ -82,10 +74,7 @@ func (s *Schema) EncryptFields() []string { return s.encrypt }
 // meanwhile. The error's text is APISIX's.
 func (s *Schema) Validate(doc any) error {
 	w := walker{borrow: true}
-	if c, ok := s.root.coerce(doc); ok {
-		doc = c
-	}
-	err := w.walk(s.root, doc)
+	_, err := s.check(&w, doc)
 	w.rollback(0)
 	return err
 }
@@ -94,14 +83,15 @@ func (s *Schema) Validate(doc any) error {
 // document, which is doc itself unless doc was an empty array where an object
 // is meant (or the reverse). After an error doc may be partly filled in.
 func (s *Schema) Apply(doc any) (any, error) {
-	var w walker
+	return s.check(&walker{}, doc)
+}
+
+func (s *Schema) check(w *walker, doc any) (any, error) {
+	w.filling = s.judge(doc) == settled
 	if c, ok := s.root.coerce(doc); ok {
 		doc = c
 	}
-	if err := w.walk(s.root, doc); err != nil {
-		return doc, err
-	}
-	return doc, nil
+	return doc, w.walk(s.root, doc)
 }
 
 // Fill fills in the defaults in place and returns the document like Apply. A

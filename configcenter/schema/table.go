@@ -25,7 +25,7 @@ func (w *walker) object(n *node, m map[string]any) error {
 			}
 		}
 	}
-	if n.patterns != nil || n.additional != nil {
+	if (n.patterns != nil || n.additional != nil) && (!w.filling || n.otherFills) {
 		if err := w.others(n, m); err != nil {
 			return err
 		}
@@ -47,6 +47,7 @@ func (w *walker) prop(p *prop, m map[string]any) error {
 		}
 		if p.hasDef && m != nil {
 			w.set(m, p.name, clone(p.def))
+			w.filled++
 		}
 		return nil
 	}
@@ -71,7 +72,11 @@ func (w *walker) need(d *need, m map[string]any) error {
 		}
 	}
 	if d.node != nil {
-		if err := w.walk(d.node, m); err != nil {
+		was := w.filling
+		w.filling = false // the names before it may have been filled in
+		err := w.walk(d.node, m)
+		w.filling = was
+		if err != nil {
 			return w.fail(`failed to validate dependent schema for "`, d.name, `": `, err.Error())
 		}
 	}
@@ -157,10 +162,15 @@ func (w *walker) array(n *node, a []any) error {
 			return w.fail(what, strconv.Itoa(i+1), ": ", err.Error())
 		}
 	}
-	if n.unique {
-		if i, j, ok := twins(a); ok {
-			return w.fail("expected unique items but items ", strconv.Itoa(i+1), " and ", strconv.Itoa(j+1), " are equal")
-		}
+	if n.unique && !w.filling {
+		return w.distinct(a)
+	}
+	return nil
+}
+
+func (w *walker) distinct(a []any) error {
+	if i, j, ok := twins(a); ok {
+		return w.fail("expected unique items but items ", strconv.Itoa(i+1), " and ", strconv.Itoa(j+1), " are equal")
 	}
 	return nil
 }

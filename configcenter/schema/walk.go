@@ -23,6 +23,11 @@ type walker struct {
 	undo   []change
 	borrow bool // the document is to be given back as it was
 	quiet  int  // in a trial: errors need no text
+
+	// filling: the library has settled the document as it came. Only where
+	// defaults were filled in is judged again what could see them.
+	filling bool
+	filled  int // defaults filled in so far
 }
 
 // change is what was at a member of an object or at a place of an array.
@@ -135,8 +140,36 @@ func isInteger(v any) bool {
 	return ok && f == math.Trunc(f)
 }
 
+// fill fills in the defaults of a value that the library accepted without
+// them. Conditions that see one of them are judged again.
+func (w *walker) fill(n *node, v any) error {
+	before := w.filled
+	if err := w.table(n, v); err != nil {
+		return err
+	}
+	if w.filled == before && !n.choiceFills {
+		return nil
+	}
+	w.filling = false
+	defer func() { w.filling = true }()
+	if n.unique {
+		if a, ok := v.([]any); ok {
+			if err := w.distinct(a); err != nil {
+				return err
+			}
+		}
+	}
+	return w.conditions(n, v)
+}
+
 // walk judges v, filling in defaults as it goes.
 func (w *walker) walk(n *node, v any) error {
+	if w.filling {
+		if !n.fills {
+			return nil
+		}
+		return w.fill(n, v)
+	}
 	if n.always {
 		return nil
 	}
@@ -168,6 +201,11 @@ func (w *walker) walk(n *node, v any) error {
 			}
 		}
 	}
+	return w.conditions(n, v)
+}
+
+// conditions applies the keywords that look at the value as a whole.
+func (w *walker) conditions(n *node, v any) error {
 	if n.enum != nil && !slices.ContainsFunc(n.enum, func(e any) bool { return equal(e, v) }) {
 		return w.fail("matches none of the enum values")
 	}

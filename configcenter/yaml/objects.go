@@ -106,8 +106,20 @@ func object(k resource.Kind, id string, item any, rev int64) (configcenter.Chang
 			c.Create, c.Mod = mod, mod
 		}
 		delete(m, "modifiedIndex")
+		emptyPlugins(m)
 	}
 	var err error
 	c.Value, err = schema.Encode(item)
 	return c, err
+}
+
+// emptyPlugins makes a plugin that stands in the file with nothing behind its
+// name ("key-auth:") one without settings, which is how people write it.
+func emptyPlugins(object map[string]any) {
+	plugins, _ := object["plugins"].(map[string]any)
+	for name, conf := range plugins {
+		if conf == nil {
+			plugins[name] = map[string]any{}
+		}
+	}
 }

@@ -101,7 +101,11 @@ func (l *Log) Write(c *plugins.Ctx) {
 		return
 	}
 	p := l.lines.Get().(*[]byte)
-	line := l.format.Append((*p)[:0], c, time.Now())
+	now := c.End
+	if now.IsZero() {
+		now = time.Now()
+	}
+	line := l.format.Append((*p)[:0], c, now)
 	l.add(line)
 	if cap(line) <= maxKept {
 		*p = line

@@ -311,8 +311,8 @@ func FuzzChunks(f *testing.F) {
 	f.Add([]byte("1;a=b\r\nx\r\n0\r\nT: 1\r\n\r\nrest"), uint8(1))
 	f.Add([]byte("ffffffffffffffff\r\n"), uint8(7))
 	f.Fuzz(func(t *testing.T, in []byte, step uint8) {
-		a, aErr, aUsed := readChunks(in, len(in))
-		b, bErr, bUsed := readChunks(in, int(step)+1)
+		a, aUsed, aErr := readChunks(in, len(in))
+		b, bUsed, bErr := readChunks(in, int(step)+1)
 		if string(a) != string(b) || (aErr == nil) != (bErr == nil) || aErr == nil && aUsed != bUsed {
 			t.Fatalf("at once %q, %v, %d; in steps %q, %v, %d", a, aErr, aUsed, b, bErr, bUsed)
 		}
@@ -324,7 +324,7 @@ func FuzzChunks(f *testing.F) {
 	})
 }
 
-func readChunks(in []byte, step int) (body []byte, err error, used int) {
+func readChunks(in []byte, step int) (body []byte, used int, err error) {
 	var c chunkReader
 	var tr Header
 	for used < len(in) && c.state != chunkDone {
@@ -332,8 +332,8 @@ func readChunks(in []byte, step int) (body []byte, err error, used int) {
 		body = append(body, data...)
 		used += n
 		if err != nil {
-			return body, err, used
+			return body, used, err
 		}
 	}
-	return body, nil, used
+	return body, used, nil
 }

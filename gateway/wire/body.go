@@ -18,6 +18,7 @@ type reqBody struct {
 	want100 bool  // the client waits for 100 before it sends
 	left    int64 // with Content-Length
 	chunks  chunkReader
+	room    int64 // how much longer a chunked body may get; below 0: any length
 	err     error
 	eof     atomic.Bool // all of it was read
 }
@@ -26,7 +27,7 @@ type reqBody struct {
 func (b *reqBody) start(c *conn, r *Request, f *framing) {
 	b.c, b.chunked, b.left, b.err = c, f.chunked, r.ContentLength, nil
 	b.want100 = f.expect && r.Minor == 1 && r.ContentLength != 0
-	b.chunks = chunkReader{}
+	b.chunks, b.room = chunkReader{}, -1
 	b.eof.Store(r.ContentLength == 0)
 	r.Body = noBody{}
 	if r.ContentLength != 0 {
@@ -131,6 +132,9 @@ func (b *reqBody) readChunked(p []byte) (int, error) {
 		data, used, err := b.chunks.next(c.w.in[c.r:limit], &c.w.x.Req.Trailer)
 		n := copy(p, data)
 		c.r += used
+		if err == nil {
+			err = b.count(n)
+		}
 		if err != nil {
 			return 0, b.fail(err)
 		}
@@ -150,6 +154,56 @@ func (b *reqBody) readChunked(p []byte) (int, error) {
 	}
 }
 
+// LimitBody refuses a body of more than max bytes: false says that it is known
+// to be longer, and for a body of unknown length Read fails with {Client,
+// TooLarge} once it is. It is for the handler, before anything is read.
+func (r *Request) LimitBody(max int64) bool {
+	if r.ContentLength > max {
+		return false
+	}
+	switch b := r.Body.(type) {
+	case *reqBody:
+		if !b.chunked {
+			return b.left <= max
+		}
+		b.room = max
+	case noBody:
+	default:
+		if r.ContentLength < 0 {
+			r.Body = &limited{b, max}
+		}
+	}
+	return true
+}
+
+// count takes n bytes of a chunked body from its room.
+func (b *reqBody) count(n int) error {
+	if b.room < 0 {
+		return nil
+	}
+	if int64(n) > b.room {
+		return errBodyLimit
+	}
+	b.room -= int64(n)
+	return nil
+}
+
+var errBodyLimit = &violation{text: "the request body is longer than allowed", big: true}
+
+// limited is the body of another protocol with a limit.
+type limited struct {
+	io.Reader
+	left int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	n, err := l.Reader.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		return 0, &Error{Side: Client, Kind: TooLarge, Err: errBodyLimit}
+	}
+	return n, err
+}
+
 // direct reads chunk data without the buffer.
 func (b *reqBody) direct(p []byte) (int, error) {
 	n, err := b.c.readBody(p[:min(int64(len(p)), b.chunks.left)])
@@ -157,6 +211,9 @@ func (b *reqBody) direct(p []byte) (int, error) {
 		return 0, b.fail(err)
 	}
 	_, _, _ = b.chunks.next(p[:n], nil) // data only: cannot fail
+	if err := b.count(n); err != nil {
+		return 0, b.fail(err)
+	}
 	return n, nil
 }
 

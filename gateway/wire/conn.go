@@ -249,8 +249,11 @@ func (c *conn) release() {
 }
 
 // enter moves to another phase.
-func (c *conn) enter(phase int32) {
-	c.since.Store(nano())
+func (c *conn) enter(phase int32) { c.enterAt(phase, nano()) }
+
+// enterAt is enter for those who know the time.
+func (c *conn) enterAt(phase int32, now int64) {
+	c.since.Store(now)
 	c.phase.Store(phase)
 }
 

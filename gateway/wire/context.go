@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// kicker is something blocked in input or output that can be made to look up:
-// its pending call returns with a time-out, and it then finds out why.
-type kicker interface{ kick() }
-
 // connContext is the context of a connection: it ends once, when the client is
 // gone or the server gives up. It is part of the connection, so that no request
 // pays for a context.

@@ -18,14 +18,23 @@ type dateCache struct{ p atomic.Pointer[dateText] }
 type dateText struct {
 	sec  int64
 	line string
+	at   time.Time // when the clock was read
+	mono int64     // the same as nano tells it
 }
 
 // set takes over the time.
 func (d *dateCache) set(now time.Time) {
 	if t := d.p.Load(); t == nil || t.sec != now.Unix() {
-		d.p.Store(&dateText{now.Unix(), "Date: " + now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") + "\r\n"})
+		line := "Date: " + now.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT") + "\r\n"
+		d.p.Store(&dateText{now.Unix(), line, now, int64(now.Sub(epoch))})
 	}
 }
 
 // line returns "Date: …\r\n".
 func (d *dateCache) line() string { return d.p.Load().line }
+
+// wall is the time of day at mono, without reading the clock.
+func (d *dateCache) wall(mono int64) time.Time {
+	t := d.p.Load()
+	return t.at.Add(time.Duration(mono - t.mono))
+}

@@ -28,6 +28,27 @@ type Exchange struct {
 	Sender
 
 	conn *conn // whose buffers it may use; nil for other protocols
+	// began and ended are readings of nano, made once and shared by all who ask:
+	// on some machines reading the clock costs as much as a header look-up does.
+	began, ended int64
+}
+
+// Began is when the head of the request was complete.
+func (x *Exchange) Began() time.Time {
+	if x.conn == nil {
+		return time.Now()
+	}
+	return x.conn.srv.date.wall(x.began)
+}
+
+// Ended is for the handler to call once, when the answer was sent: it tells the
+// time, and the engine counts the connection's idle time from there.
+func (x *Exchange) Ended() time.Time {
+	if x.conn == nil {
+		return time.Now()
+	}
+	x.ended = nano()
+	return x.conn.srv.date.wall(x.ended)
 }
 
 // BodyFilter sees each piece of a response body and returns what to send

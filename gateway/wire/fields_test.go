@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -370,4 +371,23 @@ func TestIdleLimitsOfPeer(t *testing.T) {
 		defer short.mu.Unlock()
 		return len(short.idle) == 0
 	})
+}
+
+func TestServeConn(t *testing.T) {
+	s := &Server{Handler: handlerFunc(func(x *Exchange) {
+		_, _ = x.Send(&Response{Status: 200, ContentLength: 2, Body: Bytes([]byte("ok"))}, nil)
+	})}
+	serve(t, s)
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() { defer close(done); s.ServeConn(theirs) }()
+	c := &client{t, ours, bufio.NewReader(ours)}
+	for _, conn := range []string{"keep-alive", "close"} {
+		c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: " + conn + "\r\n\r\n")
+		if r, b := c.response("GET"); r.StatusCode != 200 || b != "ok" {
+			t.Errorf("%d %q", r.StatusCode, b)
+		}
+	}
+	<-done
+	ours.Close()
 }

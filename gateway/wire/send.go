@@ -84,8 +84,8 @@ func (s *sending) head(b []byte) []byte {
 	for i := range r.Header.fields {
 		f := &r.Header.fields[i]
 		switch hop(f.Name) {
-		case hopNone:
-		case hopUpgrade, hopHost:
+		case hopNone, hopHost: // Host means nothing in a response, and passes as any field
+		case hopUpgrade:
 			if r.Status != 101 && r.Status != 426 {
 				continue
 			}

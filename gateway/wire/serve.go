@@ -38,7 +38,8 @@ func (c *conn) parse() bool {
 	c.r += end
 	c.headEnd = c.r
 	c.w.body.start(c, &x.Req, &c.w.f)
-	c.enter(phaseServe)
+	x.began, x.ended = nano(), 0
+	c.enterAt(phaseServe, x.began)
 	if v != nil {
 		c.refuse(v)
 		return false
@@ -132,5 +133,8 @@ func (c *conn) tidy() {
 	x := &c.w.x
 	x.Context, x.Sender, x.conn = nil, nil, nil
 	c.scan = headScan{}
-	c.enter(phaseIdle)
+	if x.ended == 0 {
+		x.ended = nano()
+	}
+	c.enterAt(phaseIdle, x.ended)
 }

@@ -135,13 +135,14 @@ func orMinute(d time.Duration) int64 {
 }
 
 func (p *upload) run() {
-	defer close(p.done)
 	buf := copyBuffers.Get().(*[copySize]byte)
 	defer copyBuffers.Put(buf)
 	if err := p.copy(buf[:]); err != nil {
 		p.failed = true
 	}
-	if p.fault != nil {
+	fault := p.fault != nil
+	close(p.done)
+	if fault { // after done: whom the kick wakes looks whether it is over
 		p.u.kick()
 	}
 }

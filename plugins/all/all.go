@@ -6,50 +6,114 @@ package all
 
 import (
 	"sluice/plugins"
+	apibreaker "sluice/plugins/api-breaker"
+	attachconsumerlabel "sluice/plugins/attach-consumer-label"
+	basicauth "sluice/plugins/basic-auth"
+	batchrequests "sluice/plugins/batch-requests"
+	brotli "sluice/plugins/brotli"
 	clickhouselogger "sluice/plugins/clickhouse-logger"
+	clientcontrol "sluice/plugins/client-control"
+	consumerrestriction "sluice/plugins/consumer-restriction"
 	cors "sluice/plugins/cors"
+	csrf "sluice/plugins/csrf"
 	datadog "sluice/plugins/datadog"
+	echo "sluice/plugins/echo"
 	elasticsearchlogger "sluice/plugins/elasticsearch-logger"
+	exampleplugin "sluice/plugins/example-plugin"
+	exittransformer "sluice/plugins/exit-transformer"
+	faultinjection "sluice/plugins/fault-injection"
 	filelogger "sluice/plugins/file-logger"
+	forwardauth "sluice/plugins/forward-auth"
+	gzip "sluice/plugins/gzip"
+	hmacauth "sluice/plugins/hmac-auth"
 	httplogger "sluice/plugins/http-logger"
 	iprestriction "sluice/plugins/ip-restriction"
+	jwtauth "sluice/plugins/jwt-auth"
 	keyauth "sluice/plugins/key-auth"
+	limitconn "sluice/plugins/limit-conn"
 	limitcount "sluice/plugins/limit-count"
+	limitreq "sluice/plugins/limit-req"
 	lokilogger "sluice/plugins/loki-logger"
+	mocking "sluice/plugins/mocking"
+	multiauth "sluice/plugins/multi-auth"
 	opentelemetry "sluice/plugins/opentelemetry"
 	prometheus "sluice/plugins/prometheus"
+	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
+	realip "sluice/plugins/real-ip"
+	redirect "sluice/plugins/redirect"
+	refererrestriction "sluice/plugins/referer-restriction"
+	requestid "sluice/plugins/request-id"
+	requestvalidation "sluice/plugins/request-validation"
 	responserewrite "sluice/plugins/response-rewrite"
+	serverlesspostfunction "sluice/plugins/serverless-post-function"
+	serverlessprefunction "sluice/plugins/serverless-pre-function"
 	splunkheclogging "sluice/plugins/splunk-hec-logging"
 	syslog "sluice/plugins/syslog"
 	tcplogger "sluice/plugins/tcp-logger"
+	trafficsplit "sluice/plugins/traffic-split"
+	uarestriction "sluice/plugins/ua-restriction"
 	udplogger "sluice/plugins/udp-logger"
+	uriblocker "sluice/plugins/uri-blocker"
+	workflow "sluice/plugins/workflow"
 	zipkin "sluice/plugins/zipkin"
 )
 
 // Registry returns every plugin by name. The caller may change the map.
 func Registry() plugins.Registry {
 	return plugins.Registry{
-		"zipkin":               &zipkin.Plugin,
-		"opentelemetry":        &opentelemetry.Plugin,
-		"cors":                 &cors.Plugin,
-		"ip-restriction":       &iprestriction.Plugin,
-		"key-auth":             &keyauth.Plugin,
-		"proxy-rewrite":        &proxyrewrite.Plugin,
-		"limit-count":          &limitcount.Plugin,
-		"response-rewrite":     &responserewrite.Plugin,
-		"public-api":           &publicapi.Plugin,
-		"prometheus":           &prometheus.Plugin,
-		"datadog":              &datadog.Plugin,
-		"loki-logger":          &lokilogger.Plugin,
-		"elasticsearch-logger": &elasticsearchlogger.Plugin,
-		"http-logger":          &httplogger.Plugin,
-		"splunk-hec-logging":   &splunkheclogging.Plugin,
-		"tcp-logger":           &tcplogger.Plugin,
-		"syslog":               &syslog.Plugin,
-		"udp-logger":           &udplogger.Plugin,
-		"file-logger":          &filelogger.Plugin,
-		"clickhouse-logger":    &clickhouselogger.Plugin,
+		"real-ip":                  &realip.Plugin,
+		"exit-transformer":         &exittransformer.Plugin,
+		"client-control":           &clientcontrol.Plugin,
+		"request-id":               &requestid.Plugin,
+		"zipkin":                   &zipkin.Plugin,
+		"opentelemetry":            &opentelemetry.Plugin,
+		"fault-injection":          &faultinjection.Plugin,
+		"mocking":                  &mocking.Plugin,
+		"serverless-pre-function":  &serverlessprefunction.Plugin,
+		"batch-requests":           &batchrequests.Plugin,
+		"cors":                     &cors.Plugin,
+		"ip-restriction":           &iprestriction.Plugin,
+		"ua-restriction":           &uarestriction.Plugin,
+		"referer-restriction":      &refererrestriction.Plugin,
+		"csrf":                     &csrf.Plugin,
+		"uri-blocker":              &uriblocker.Plugin,
+		"request-validation":       &requestvalidation.Plugin,
+		"multi-auth":               &multiauth.Plugin,
+		"hmac-auth":                &hmacauth.Plugin,
+		"basic-auth":               &basicauth.Plugin,
+		"jwt-auth":                 &jwtauth.Plugin,
+		"key-auth":                 &keyauth.Plugin,
+		"consumer-restriction":     &consumerrestriction.Plugin,
+		"attach-consumer-label":    &attachconsumerlabel.Plugin,
+		"forward-auth":             &forwardauth.Plugin,
+		"proxy-mirror":             &proxymirror.Plugin,
+		"proxy-rewrite":            &proxyrewrite.Plugin,
+		"workflow":                 &workflow.Plugin,
+		"api-breaker":              &apibreaker.Plugin,
+		"limit-conn":               &limitconn.Plugin,
+		"limit-count":              &limitcount.Plugin,
+		"limit-req":                &limitreq.Plugin,
+		"brotli":                   &brotli.Plugin,
+		"gzip":                     &gzip.Plugin,
+		"traffic-split":            &trafficsplit.Plugin,
+		"redirect":                 &redirect.Plugin,
+		"response-rewrite":         &responserewrite.Plugin,
+		"public-api":               &publicapi.Plugin,
+		"prometheus":               &prometheus.Plugin,
+		"datadog":                  &datadog.Plugin,
+		"loki-logger":              &lokilogger.Plugin,
+		"elasticsearch-logger":     &elasticsearchlogger.Plugin,
+		"echo":                     &echo.Plugin,
+		"http-logger":              &httplogger.Plugin,
+		"splunk-hec-logging":       &splunkheclogging.Plugin,
+		"tcp-logger":               &tcplogger.Plugin,
+		"syslog":                   &syslog.Plugin,
+		"udp-logger":               &udplogger.Plugin,
+		"file-logger":              &filelogger.Plugin,
+		"clickhouse-logger":        &clickhouselogger.Plugin,
+		"example-plugin":           &exampleplugin.Plugin,
+		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}
 }

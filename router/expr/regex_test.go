@@ -196,7 +196,7 @@ func TestRegexLinear(t *testing.T) {
 func TestRegexErrors(t *testing.T) {
 	for _, test := range []struct{ pattern, flags, want string }{
 		{`a`, "k", `unknown flag "k" (flags "k")`},
-		{`(a`, "", `regex "(a": unmatched parentheses`},
+		{`(a`, "", `regex "(a": missing )`},
 		{`a)`, "", `regex "a)": unmatched parentheses`},
 		{`*a`, "", `regex "*a": quantifier does not follow a repeatable item`},
 		{`(?:|+)`, "", `regex "(?:|+)": quantifier does not follow a repeatable item`},

@@ -55,6 +55,7 @@ var (
 	errEscapeEnd = errors.New(`\ at end of pattern`)
 	errRepeat    = errors.New("quantifier does not follow a repeatable item")
 	errParens    = errors.New("unmatched parentheses")
+	errOpen      = errors.New("missing )")
 )
 
 func (t *translator) translate() error {
@@ -77,7 +78,7 @@ func (t *translator) translate() error {
 		}
 	}
 	if len(t.open) > 0 {
-		return errParens
+		return errOpen
 	}
 	if t.anchored {
 		t.both(")")

@@ -138,7 +138,7 @@ func (t *translator) options() error {
 			return fmt.Errorf("group (?%c is not supported", c)
 		}
 	}
-	return errParens
+	return errOpen
 }
 
 func foldOption(on bool, end string) string {

@@ -18,6 +18,7 @@ var needed = []struct{ program, pkg, why string }{
 	{"gcc", "gcc", "the race detector"},
 	{"curl", "curl", "the README's tour"},
 	{"etcdctl", "etcd-client", "the README's tour"},
+	{"redis-server", "redis-server", "what plugins keep in Redis"},
 }
 
 // tools installs what is missing when it may, and says what to do when not.

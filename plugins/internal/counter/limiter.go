@@ -30,12 +30,12 @@ type Limiter struct {
 // rule is a compiled Rule, or the quota of the configuration itself.
 type rule struct {
 	count, window *Amount
-	key           keyFunc
+	key           KeyFunc
 	headers       Headers
 }
 
-// keyFunc appends what is counted by; false when it has no value.
-type keyFunc func(c *plugins.Ctx, dst []byte) ([]byte, bool)
+// KeyFunc appends what is counted by; false when it has no value.
+type KeyFunc func(c *plugins.Ctx, dst []byte) ([]byte, bool)
 
 // NewLimiter compiles o for the plugin of that name; h are the names of the
 // quota fields. release ends the use of the counters.
@@ -63,21 +63,28 @@ func NewLimiter(o *Options, env *plugins.Env, plugin string, h Headers) (l *Limi
 }
 
 func (o *Options) open(env *plugins.Env, plugin string) (Store, func(), error) {
-	if o.Policy != "" && o.Policy != "local" {
-		return nil, nil, fmt.Errorf("policy %q: this build has no backend for it, use \"local\"", o.Policy)
+	if o.Policy == "" || o.Policy == "local" {
+		s, release := Open(env, plugin)
+		return s, release, nil
 	}
-	s, release := Open(env, plugin)
-	return s, release, nil
+	remote, release, err := openRemote(env, plugin, o.Policy, &o.Conf)
+	if err != nil || o.SyncInterval == -1 {
+		return remote, release, err
+	}
+	every := time.Duration(o.SyncInterval * float64(time.Second))
+	d, stop := plugins.Share(env.Shared, "counter/delayed/"+plugin+"/"+o.prefix(env),
+		func() *Delayed { return newDelayed(remote, every, env.Now, env.Log) }, (*Delayed).stop)
+	return d, func() { stop(); release() }, nil
 }
 
 func (o *Options) compile(h Headers) ([]rule, error) {
 	if o.Rules == nil {
-		key, err := newKey(o.Key, o.KeyType)
+		key, err := NewKey(o.Key, o.KeyType)
 		return []rule{{o.Count, o.TimeWindow, key, h}}, err
 	}
 	rules := make([]rule, len(o.Rules))
 	for i, r := range o.Rules {
-		key, err := newKey(r.Key, "var_combination")
+		key, err := NewKey(r.Key, "var_combination")
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +105,8 @@ func (h Headers) with(prefix string) Headers {
 	return Headers{put(h.Limit), put(h.Remaining), put(h.Reset)}
 }
 
-func newKey(text, kind string) (keyFunc, error) {
+// NewKey compiles a key of that key_type: "var", "var_combination" or "constant".
+func NewKey(text, kind string) (KeyFunc, error) {
 	switch kind {
 	case "constant":
 		return func(_ *plugins.Ctx, dst []byte) ([]byte, bool) { return append(dst, text...), true }, nil
@@ -112,7 +120,7 @@ func newKey(text, kind string) (keyFunc, error) {
 			return b, n > 0
 		}, nil
 	}
-	return keyFunc(plugins.VariableAppender(text)), nil
+	return KeyFunc(plugins.VariableAppender(text)), nil
 }
 
 // quota is a rule as it stands for one request.
@@ -160,11 +168,11 @@ func (l *Limiter) resolve(c *plugins.Ctx, quotas []quota) ([]quota, error) {
 			key = c.Addr.Unmap().AppendTo(key[:start])
 		}
 		c.Keep(key)
-		limit, err := r.count.resolve(c)
+		limit, err := r.count.Resolve(c)
 		if err != nil {
 			return nil, err
 		}
-		window, err := r.window.resolve(c)
+		window, err := r.window.Resolve(c)
 		if err != nil {
 			return nil, err
 		}

@@ -130,8 +130,13 @@ func (c *cell) slide(q Quota, cost, now int64) State {
 		return State{Rejected: true, Reset: c.wait(q, last, rest)}
 	}
 	c.used += cost
-	left := float64(q.Limit-c.used) - weighed
-	return State{Left: int64(math.Floor(left)), Reset: time.Duration(rest)}
+	return State{Left: c.left(q, last, rest), Reset: time.Duration(rest)}
+}
+
+// left is what a sliding window has left, the window before being last.
+func (c *cell) left(q Quota, last float64, rest int64) int64 {
+	weighed := last / float64(q.Window) * float64(rest)
+	return int64(math.Floor(float64(q.Limit-c.used) - weighed))
 }
 
 // wait is how long it takes until the window before weighs little enough.

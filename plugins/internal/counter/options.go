@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"sluice/plugins"
+	"sluice/plugins/internal/redisx"
 )
 
 // Options are the members of the configuration that all plugins limiting by
@@ -28,7 +29,7 @@ type Options struct {
 	ShowQuota        bool    `json:"show_limit_quota_header"`
 	Policy           string  `json:"policy"`
 	SyncInterval     float64 `json:"sync_interval"` // seconds; -1: count in the backend at once
-	Redis
+	redisx.Conf
 }
 
 // Rule is one of several quotas; it applies when its key has a value.
@@ -37,37 +38,6 @@ type Rule struct {
 	TimeWindow   *Amount `json:"time_window"`
 	Key          string  `json:"key"`
 	HeaderPrefix string  `json:"header_prefix"`
-}
-
-// Redis is how to reach the backend of the redis policies.
-type Redis struct {
-	Host             string     `json:"redis_host"`
-	Port             int        `json:"redis_port"`
-	Username         string     `json:"redis_username"`
-	Password         string     `json:"redis_password"`
-	Database         int        `json:"redis_database"`
-	Timeout          int        `json:"redis_timeout"` // ms
-	TLS              bool       `json:"redis_ssl"`
-	TLSVerify        bool       `json:"redis_ssl_verify"`
-	KeepaliveTimeout int        `json:"redis_keepalive_timeout"` // ms
-	KeepalivePool    int        `json:"redis_keepalive_pool"`
-	ClusterName      string     `json:"redis_cluster_name"`
-	ClusterNodes     []string   `json:"redis_cluster_nodes"`
-	ClusterTLS       bool       `json:"redis_cluster_ssl"`
-	ClusterTLSVerify bool       `json:"redis_cluster_ssl_verify"`
-	Sentinels        []Sentinel `json:"redis_sentinels"`
-	MasterName       string     `json:"redis_master_name"`
-	Role             string     `json:"redis_role"`
-	ConnectTimeout   int        `json:"redis_connect_timeout"` // ms
-	ReadTimeout      int        `json:"redis_read_timeout"`    // ms
-	SentinelUsername string     `json:"sentinel_username"`
-	SentinelPassword string     `json:"sentinel_password"`
-}
-
-// Sentinel is the address of a Redis sentinel.
-type Sentinel struct {
-	Host string `json:"host"`
-	Port int    `json:"port"`
 }
 
 // Amount is a positive integer, or a text with variables that comes to one.
@@ -91,12 +61,17 @@ func (a *Amount) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	a.n, err = whole(f)
+	a.n, err = whole(f, true)
 	return err
 }
 
-// resolve is the amount for one request.
-func (a *Amount) resolve(c *plugins.Ctx) (int64, error) {
+// Resolve is the amount for one request; a text must come to more than 0.
+func (a *Amount) Resolve(c *plugins.Ctx) (int64, error) { return a.resolve(c, false) }
+
+// ResolveZero is Resolve for amounts that may be 0.
+func (a *Amount) ResolveZero(c *plugins.Ctx) (int64, error) { return a.resolve(c, true) }
+
+func (a *Amount) resolve(c *plugins.Ctx, zero bool) (int64, error) {
 	if a.tmpl == nil {
 		return a.n, nil
 	}
@@ -105,14 +80,18 @@ func (a *Amount) resolve(c *plugins.Ctx) (int64, error) {
 	if err != nil {
 		return 0, errors.New("resolved value is not a number")
 	}
-	return whole(f)
+	return whole(f, zero)
 }
 
 const safe = 1<<53 - 1 // the largest integer that every JSON reader keeps
 
-func whole(f float64) (int64, error) {
+func whole(f float64, zero bool) (int64, error) {
 	text := func() string { return strconv.FormatFloat(f, 'g', 14, 64) }
 	switch {
+	case f == 0 && zero:
+		return 0, nil
+	case !(f > 0) && zero:
+		return 0, fmt.Errorf("resolved value must be a non-negative number, got: %s", text())
 	case !(f > 0):
 		return 0, fmt.Errorf("resolved value must be a positive number, got: %s", text())
 	case f > safe:
@@ -204,6 +183,11 @@ func (o *Options) prefix(env *plugins.Env) string {
 	if o.Group != "" {
 		return o.Group + ":"
 	}
+	return Prefix(env)
+}
+
+// Prefix is what the keys of an instance without group begin with.
+func Prefix(env *plugins.Env) string {
 	h := fnv.New64a()
 	h.Write([]byte(env.Key))
 	return "/apisix/" + strings.TrimPrefix(env.Owner, "/") + ":" + strconv.FormatUint(h.Sum64(), 10) + ":"

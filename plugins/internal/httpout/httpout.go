@@ -1,6 +1,7 @@
 // Package httpout makes the calls over HTTP that plugins need beside the
-// request's own way: with a time limit, kept connections, and certificates
-// verified or not. Redirects are not followed, no proxy of the environment is used.
+// request's own way: with a time limit, kept connections, certificates verified
+// or not, and a bound on what is read. Redirects are not followed, no proxy of
+// the environment is used.
 //
 // It does not know who is called, nor why.
 package httpout
@@ -17,6 +18,7 @@ import (
 	"net/url"
 	"time"
 
+	"sluice/gateway/wire"
 	"sluice/plugins"
 )
 
@@ -42,6 +44,8 @@ func Open(shared *plugins.Shared, o Options) (*Client, func()) {
 		func(c *Client) { c.http.CloseIdleConnections() })
 }
 
+const maxHeader = 64 << 10 // bytes of an answer's header
+
 func newClient(o Options) *Client {
 	if o.Idle == 0 {
 		o.Idle = 5
@@ -53,14 +57,15 @@ func newClient(o Options) *Client {
 		o.MaxBody = 1 << 20
 	}
 	t := &http.Transport{
-		DialContext:         (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{InsecureSkipVerify: !o.Verify, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: 10 * time.Second,
-		MaxIdleConnsPerHost: o.Idle,
-		IdleConnTimeout:     o.IdleTimeout,
-		DisableKeepAlives:   o.NoKeepalive,
-		DisableCompression:  true,
-		ForceAttemptHTTP2:   false,
+		DialContext:            (&net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:        &tls.Config{InsecureSkipVerify: !o.Verify, MinVersion: tls.VersionTLS12},
+		TLSNextProto:           map[string]func(string, *tls.Conn) http.RoundTripper{}, // HTTP/1.1 only
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConnsPerHost:    o.Idle,
+		IdleConnTimeout:        o.IdleTimeout,
+		DisableKeepAlives:      o.NoKeepalive,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
 	}
 	return &Client{limit: o.MaxBody, http: &http.Client{Transport: t, Timeout: o.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
@@ -71,31 +76,48 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	Cut    bool // the body was longer than MaxBody
 }
 
 // Do makes a call. header may be nil; a Host in it is the one sent. The text of
 // errors does not have the query of the address, which may hold a secret.
+//
+// The call may end before all of the request is sent, and what is left is then
+// still read: header and body must not be texts of a connection that is used
+// again. Of ctx only its end is used, so a *plugins.Ctx may be given.
 func (c *Client) Do(ctx context.Context, method, address string, header http.Header, body []byte) (*Answer, error) {
-	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if request, ok := ctx.(*plugins.Ctx); ok {
+		ctx = request.Context // which outlives the request
+	}
+	own, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	r, err := http.NewRequestWithContext(own, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, bare(err)
 	}
+	r.Header["User-Agent"] = nil // none, rather than Go's
 	for name, values := range header {
+		if wire.EqualFold(name, "Host") && len(values) > 0 {
+			r.Host = values[0]
+			continue
+		}
 		r.Header[name] = values
-	}
-	if host := header.Get("Host"); host != "" {
-		r.Host = host
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w", method, r.URL.Host, bare(err))
 	}
 	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, c.limit))
+	text, err := io.ReadAll(io.LimitReader(res.Body, c.limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: read the answer: %w", method, r.URL.Host, bare(err))
 	}
-	return &Answer{Status: res.StatusCode, Header: res.Header, Body: text}, nil
+	cut := int64(len(text)) > c.limit
+	if cut {
+		text = text[:c.limit]
+	}
+	return &Answer{Status: res.StatusCode, Header: res.Header, Body: text, Cut: cut}, nil
 }
 
 // bare takes the address off an error.

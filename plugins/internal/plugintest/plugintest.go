@@ -23,8 +23,36 @@ func Env() *plugins.Env {
 	return &plugins.Env{
 		Key: "routes/1/test/0", Owner: "routes/1", Name: "test",
 		Log: slog.New(slog.DiscardHandler), Shared: new(plugins.Shared), Now: time.Now,
+		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
+			return Upstream{id, inline}, nil
+		},
 	}
 }
+
+// With lets env build the plugins of reg, for plugins that contain plugins.
+func With(env *plugins.Env, reg plugins.Registry) *plugins.Env {
+	env.Spec = func(name string) (*plugins.Spec, bool) {
+		spec, ok := reg[name]
+		return spec, ok
+	}
+	env.Build = func(name string, conf json.RawMessage) (plugins.Phases, error) {
+		spec, ok := reg[name]
+		if !ok {
+			return plugins.Phases{}, &plugins.UnknownError{Name: name}
+		}
+		return Try(spec, env, string(conf))
+	}
+	return env
+}
+
+// Upstream is what Env.Upstream of Env yields: what was asked for.
+type Upstream struct {
+	ID     string
+	Inline *resource.Upstream
+}
+
+// Def is of plugins.Upstream.
+func (u Upstream) Def() *resource.Upstream { return u.Inline }
 
 // Try checks conf against the schema and builds an instance, as the Admin API
 // does. Metadata of env is filled in, too.

@@ -1,0 +1,99 @@
+package lib
+
+import (
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"sluice/gateway/lua/value"
+)
+
+// MaxArgs is how many arguments are read unless the program says otherwise.
+const MaxArgs = 100
+
+// DecodeArgs makes a table of a query; names that come again get a table of all
+// values, names without "=" true.
+func DecodeArgs(l *lua.LState, q string, limit int) (t *lua.LTable, cut bool) {
+	t = l.NewTable()
+	for n := 0; q != ""; {
+		var pair string
+		pair, q, _ = strings.Cut(q, "&")
+		if pair == "" {
+			continue
+		}
+		if n++; limit > 0 && n > limit {
+			return t, true
+		}
+		key, val, has := strings.Cut(pair, "=")
+		v := lua.LValue(lua.LTrue)
+		if has {
+			v = lua.LString(UnescapeURI(val))
+		}
+		if key = UnescapeURI(key); key != "" {
+			AddPair(l, t, key, v)
+		}
+	}
+	return t, false
+}
+
+// EncodeArgs is the reverse. Tables are walked in their order.
+func EncodeArgs(l *lua.LState, t *lua.LTable) string {
+	var b []byte
+	add := func(key string, v lua.LValue) {
+		switch v := v.(type) {
+		case lua.LBool:
+			if !v {
+				return
+			}
+			b = append(append(b, '&'), EscapeURI(key)...)
+		case lua.LString, lua.LNumber:
+			b = append(append(append(append(b, '&'), EscapeURI(key)...), '='), EscapeURI(string(value.AppendPrinted(nil, v)))...)
+		default:
+			l.RaiseError("attempt to use %s as query arg value", v.Type())
+		}
+	}
+	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
+		key := string(value.AppendPrinted(nil, k))
+		if all, ok := v.(*lua.LTable); ok {
+			for i := 1; i <= all.Len(); i++ {
+				add(key, all.RawGetInt(i))
+			}
+			continue
+		}
+		add(key, v)
+	}
+	if len(b) == 0 {
+		return ""
+	}
+	return string(b[1:])
+}
+
+// AddPair adds a value; a name that comes again gets a table of all.
+func AddPair(l *lua.LState, t *lua.LTable, name string, v lua.LValue) {
+	switch old := t.RawGetString(name).(type) {
+	case *lua.LNilType:
+		t.RawSetString(strings.Clone(name), v)
+	case *lua.LTable:
+		old.Append(v)
+	default:
+		all := l.NewTable()
+		all.Append(old)
+		all.Append(v)
+		t.RawSetString(name, all)
+	}
+}
+
+// Clean makes a header value of a text: a line break would begin a new field.
+func Clean(v string) string {
+	if strings.ContainsAny(v, "\r\n\x00") {
+		return strings.NewReplacer("\r", "%0D", "\n", "%0A", "\x00", "%00").Replace(v)
+	}
+	return v
+}
+
+// FieldName is a name as ngx.header takes it: underscores stand for hyphens.
+func FieldName(name string) string { return strings.ReplaceAll(name, "_", "-") }
+
+// HopByHop fields are the engine's.
+var HopByHop = map[string]bool{"connection": true, "transfer-encoding": true, "content-length": true, "upgrade": true,
+	"keep-alive": true, "te": true, "trailer": true}

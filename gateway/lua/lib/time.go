@@ -1,0 +1,37 @@
+package lib
+
+import (
+	"time"
+
+	lua "github.com/yuin/gopher-lua"
+)
+
+func seconds(l *lua.LState) time.Time { return time.Unix(int64(l.CheckNumber(1)), 0).UTC() }
+
+// HTTPTime is ngx.http_time.
+func HTTPTime(l *lua.LState) int {
+	l.Push(lua.LString(seconds(l).Format("Mon, 02 Jan 2006 15:04:05 GMT")))
+	return 1
+}
+
+// CookieTime is ngx.cookie_time.
+func CookieTime(l *lua.LState) int {
+	t, layout := seconds(l), "Mon, 02-Jan-06 15:04:05 GMT"
+	if t.Year() > 2037 {
+		layout = "Mon, 02-Jan-2006 15:04:05 GMT"
+	}
+	l.Push(lua.LString(t.Format(layout)))
+	return 1
+}
+
+// ParseHTTPTime is ngx.parse_http_time.
+func ParseHTTPTime(l *lua.LState) int {
+	for _, layout := range [...]string{time.RFC1123, "Monday, 02-Jan-06 15:04:05 MST", time.ANSIC} {
+		if t, err := time.Parse(layout, l.CheckString(1)); err == nil {
+			l.Push(lua.LNumber(t.Unix()))
+			return 1
+		}
+	}
+	l.Push(lua.LNil)
+	return 1
+}

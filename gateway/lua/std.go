@@ -1,0 +1,224 @@
+package lua
+
+import (
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/syntax"
+	"sluice/gateway/lua/value"
+)
+
+// standard opens those parts of Lua's own library that are safe to share a
+// process with.
+func (s *state) standard() {
+	l := s.l
+	for _, open := range [...]lua.LGFunction{lua.OpenBase, lua.OpenString, lua.OpenTable, lua.OpenMath, lua.OpenOs, lua.OpenCoroutine} {
+		l.Push(l.NewFunction(open))
+		l.Call(0, 0)
+	}
+	all := l.Get(lua.GlobalsIndex).(*lua.LTable)
+	base := value.Table()
+	for _, name := range [...]string{"assert", "error", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget",
+		"rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION"} {
+		base.RawSetString(name, all.RawGetString(name))
+	}
+	for name, f := range map[string]lua.LGFunction{"pcall": s.pcall, "xpcall": s.xpcall, "require": s.require,
+		"print": s.print, "load": s.load, "loadstring": s.load, "collectgarbage": collectgarbage} {
+		base.RawSetString(name, l.NewFunction(f))
+	}
+	s.libs["_G"] = base
+	for _, name := range [...]string{"string", "table", "math", "coroutine"} {
+		s.libs[name] = all.RawGetString(name).(*lua.LTable)
+	}
+	texts := s.libs["string"]
+	texts.RawSetString("rep", l.NewFunction(s.rep))
+	texts.RawSetString("dump", lua.LNil)
+	texts.RawSetString("__index", lua.LNil) // itself: the metatable of strings
+	s.strMT = value.Table()
+	s.strMT.RawSetString("__index", texts)
+	s.strMT.RawSetString("__metatable", lua.LFalse)
+	l.SetMetatable(lua.LString(""), s.strMT)
+	s.guardCoroutines()
+	s.libs["table"].RawSetString("new", l.NewFunction(newTable))
+	sys := all.RawGetString("os").(*lua.LTable)
+	s.libs["os"] = value.Table()
+	for _, name := range [...]string{"clock", "date", "difftime", "time"} {
+		s.libs["os"].RawSetString(name, sys.RawGetString(name))
+	}
+	s.libs["os"].RawSetString("getenv", l.NewFunction(s.getenv))
+	s.libs["bit"] = s.table(lib.Bits)
+	s.libs["debug"] = s.table(map[string]lua.LGFunction{"traceback": traceback})
+	s.libs["jit"] = value.Table()
+	s.arrayMT = value.Table()
+	s.arrayMT.Metatable = value.ArrayMark // programs need the very table, not a shade
+}
+
+// guardCoroutines makes resume pass on what must end the whole call.
+func (s *state) guardCoroutines() {
+	co := s.libs["coroutine"]
+	l := s.l
+	l.Push(s.function(s.embedded(l, "coroutine"), s.libs["_G"]))
+	l.Push(co.RawGetString("resume"))
+	l.Push(co.RawGetString("create"))
+	l.Push(l.NewFunction(func(l *lua.LState) int {
+		if s.over() {
+			s.throw(l)
+		}
+		return 0
+	}))
+	l.Call(3, 2)
+	co.RawSetString("resume", l.Get(-2))
+	co.RawSetString("wrap", l.Get(-1))
+	l.SetTop(0)
+}
+
+// throw ends the call, or goes on doing so.
+func (s *state) throw(l *lua.LState) {
+	if err := s.b.Err(); err != nil && !s.exit.asked {
+		l.RaiseError("%s", err.Error())
+	}
+	l.Error(s.stop, 0)
+}
+
+func (s *state) pcall(l *lua.LState) int {
+	l.CheckAny(1)
+	if err := l.PCall(l.GetTop()-1, lua.MultRet, nil); err != nil {
+		return s.caught(l, err)
+	}
+	l.Insert(lua.LTrue, 1)
+	return l.GetTop()
+}
+
+func (s *state) xpcall(l *lua.LState) int {
+	f, handler := l.CheckAny(1), l.CheckFunction(2)
+	args := l.GetTop() - 2
+	l.Insert(f, 3)
+	if err := l.PCall(args, lua.MultRet, nil); err != nil {
+		if s.over() {
+			s.throw(l)
+		}
+		l.SetTop(0)
+		l.Push(handler)
+		l.Push(thrown(err))
+		l.Call(1, lua.MultRet)
+		l.Insert(lua.LFalse, 1)
+		return l.GetTop()
+	}
+	l.Replace(1, lua.LTrue)
+	l.Remove(2)
+	return l.GetTop()
+}
+
+func (s *state) caught(l *lua.LState, err error) int {
+	if s.over() {
+		s.throw(l)
+	}
+	l.SetTop(0)
+	l.Push(lua.LFalse)
+	l.Push(thrown(err))
+	return 2
+}
+
+// thrown is the value that error() was given.
+func thrown(err error) lua.LValue {
+	if api, ok := err.(*lua.ApiError); ok && api.Object != nil && api.Type != lua.ApiErrorPanic {
+		return api.Object
+	}
+	return lua.LString(err.Error())
+}
+
+func (s *state) print(l *lua.LState) int {
+	var b strings.Builder
+	for i := 1; i <= l.GetTop(); i++ {
+		if i > 1 {
+			b.WriteByte('\t')
+		}
+		b.WriteString(l.ToStringMeta(l.Get(i)).String())
+	}
+	s.logger().Info(b.String())
+	return 0
+}
+
+// maxSource bounds what a program may compile: the compiler recurses.
+const maxSource = 1 << 20
+
+// load is load and loadstring: the chunk gets the program's globals.
+func (s *state) load(l *lua.LState) int {
+	src := s.chunkText(l)
+	if len(src) > maxSource {
+		return lib.Fail(l, "chunk is too long")
+	}
+	name := l.OptString(2, src)
+	p, err := syntax.Compile(src, strings.TrimPrefix(name, "="))
+	if err != nil {
+		l.Push(lua.LNil)
+		l.Push(lua.LString(err.Error()))
+		return 2
+	}
+	env := s.libs["_G"]
+	if s.cur != nil {
+		env = s.cur.env
+	}
+	l.Push(s.function(p, env))
+	return 1
+}
+
+func (s *state) chunkText(l *lua.LState) string {
+	f, ok := l.Get(1).(*lua.LFunction)
+	if !ok {
+		return l.CheckString(1)
+	}
+	var b strings.Builder
+	for b.Len() <= maxSource {
+		l.Push(f)
+		l.Call(0, 1)
+		part := lua.LVAsString(l.Get(-1))
+		l.Pop(1)
+		if part == "" {
+			break
+		}
+		b.WriteString(part)
+	}
+	return b.String()
+}
+
+// collectgarbage does nothing: memory is the process's.
+func collectgarbage(l *lua.LState) int {
+	l.Push(lua.LNumber(0))
+	return 1
+}
+
+func (s *state) rep(l *lua.LState) int {
+	text, n := l.CheckString(1), l.CheckInt(2)
+	if n <= 0 || text == "" {
+		l.Push(lua.LString(""))
+		return 1
+	}
+	if n > s.h.o.Output/len(text) {
+		l.RaiseError("resulting string too large")
+	}
+	l.Push(lua.LString(strings.Repeat(text, n)))
+	return 1
+}
+
+func (s *state) getenv(l *lua.LState) int {
+	if v := s.h.o.Getenv(l.CheckString(1)); v != "" {
+		l.Push(lua.LString(v))
+	} else {
+		l.Push(lua.LNil)
+	}
+	return 1
+}
+
+func traceback(l *lua.LState) int {
+	l.Push(lua.LString(l.OptString(1, "") + "\nstack traceback:" + l.Where(1)))
+	return 1
+}
+
+// newTable is table.new: sizes are hints, and bounded.
+func newTable(l *lua.LState) int {
+	l.Push(l.CreateTable(min(max(l.OptInt(1, 0), 0), 1<<12), min(max(l.OptInt(2, 0), 0), 1<<12)))
+	return 1
+}

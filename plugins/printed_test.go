@@ -1,0 +1,50 @@
+package plugins
+
+import (
+	"context"
+	"testing"
+
+	"sluice/gateway/wire"
+)
+
+func TestPrinted(t *testing.T) {
+	c := &Ctx{}
+	c.Reset(context.Background(), &wire.Request{}, nil, nil)
+	if rep := c.Printed(nil); rep != nil {
+		t.Errorf("nothing was printed, got %+v", rep)
+	}
+	c.Print(201, []byte("a"))
+	c.Print(500, []byte("b"))
+	if rep := c.Printed(Exit(403, Message{"no"})); rep.Status != 201 || string(rep.Body.([]byte)) != `ab{"message":"no"}`+"\n" {
+		t.Errorf("got %d %s", rep.Status, rep.Body)
+	}
+	if rep := c.Printed(nil); rep != nil {
+		t.Errorf("printed twice: %+v", rep)
+	}
+	c.Print(0, nil)
+	c.OnExit(func(_ *Ctx, rep *Reply) *Reply { return Exit(rep.Status+1, nil) })
+	if rep := c.Exits(Exit(404, nil)); rep.Status != 405 {
+		t.Errorf("status %d", rep.Status)
+	}
+	c.Reset(context.Background(), &wire.Request{}, nil, nil)
+	if rep := c.Exits(Exit(404, nil)); rep.Status != 404 || c.Printed(nil) != nil {
+		t.Error("the next request inherits")
+	}
+}
+
+func TestBefore(t *testing.T) {
+	var order string
+	in := &Instance{Spec: &Spec{Name: "x"}, Phases: Phases{
+		Access: func(*Ctx) (*Reply, error) { order += "A"; return nil, nil },
+		Log:    func(*Ctx) { order += "L" },
+	}, Before: func(_ *Ctx, phase string) { order += "[" + phase + "]" }}
+	ch := NewChain([]*Instance{in}, nil)
+	c := &Ctx{}
+	if _, err := ch.Access(c); err != nil {
+		t.Fatal(err)
+	}
+	ch.Log(c)
+	if order != "[access]A[log]L" {
+		t.Error(order)
+	}
+}
