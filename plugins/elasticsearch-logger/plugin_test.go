@@ -114,8 +114,8 @@ func TestFailure(t *testing.T) {
 
 func TestConfiguration(t *testing.T) {
 	for conf, want := range map[string]string{
-		`{"endpoint_addr":"http://a"}`:                                 `value should match only one schema, but matches none`,
-		`{"endpoint_addr":"http://a/","field":{"index":"i"}}`:          `property "endpoint_addr" validation failed`,
+		`{"endpoint_addr":"http://a"}`:                                   `value should match only one schema, but matches none`,
+		`{"endpoint_addr":"http://a/","field":{"index":"i"}}`:            `property "endpoint_addr" validation failed`,
 		`{"endpoint_addr":"http://a","field":{"index":"${post_arg.[}"}}`: `field.index: `,
 	} {
 		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
