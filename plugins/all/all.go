@@ -11,11 +11,14 @@ import (
 	basicauth "sluice/plugins/basic-auth"
 	batchrequests "sluice/plugins/batch-requests"
 	brotli "sluice/plugins/brotli"
+	clickhouselogger "sluice/plugins/clickhouse-logger"
 	clientcontrol "sluice/plugins/client-control"
 	consumerrestriction "sluice/plugins/consumer-restriction"
 	cors "sluice/plugins/cors"
 	csrf "sluice/plugins/csrf"
+	datadog "sluice/plugins/datadog"
 	echo "sluice/plugins/echo"
+	elasticsearchlogger "sluice/plugins/elasticsearch-logger"
 	exampleplugin "sluice/plugins/example-plugin"
 	exittransformer "sluice/plugins/exit-transformer"
 	faultinjection "sluice/plugins/fault-injection"
@@ -30,6 +33,7 @@ import (
 	limitconn "sluice/plugins/limit-conn"
 	limitcount "sluice/plugins/limit-count"
 	limitreq "sluice/plugins/limit-req"
+	lokilogger "sluice/plugins/loki-logger"
 	mocking "sluice/plugins/mocking"
 	multiauth "sluice/plugins/multi-auth"
 	opentelemetry "sluice/plugins/opentelemetry"
@@ -45,6 +49,7 @@ import (
 	responserewrite "sluice/plugins/response-rewrite"
 	serverlesspostfunction "sluice/plugins/serverless-post-function"
 	serverlessprefunction "sluice/plugins/serverless-pre-function"
+	splunkheclogging "sluice/plugins/splunk-hec-logging"
 	syslog "sluice/plugins/syslog"
 	tcplogger "sluice/plugins/tcp-logger"
 	trafficsplit "sluice/plugins/traffic-split"
@@ -97,12 +102,17 @@ func Registry() plugins.Registry {
 		"response-rewrite":         &responserewrite.Plugin,
 		"public-api":               &publicapi.Plugin,
 		"prometheus":               &prometheus.Plugin,
+		"datadog":                  &datadog.Plugin,
+		"loki-logger":              &lokilogger.Plugin,
+		"elasticsearch-logger":     &elasticsearchlogger.Plugin,
 		"echo":                     &echo.Plugin,
 		"http-logger":              &httplogger.Plugin,
+		"splunk-hec-logging":       &splunkheclogging.Plugin,
 		"tcp-logger":               &tcplogger.Plugin,
 		"syslog":                   &syslog.Plugin,
 		"udp-logger":               &udplogger.Plugin,
 		"file-logger":              &filelogger.Plugin,
+		"clickhouse-logger":        &clickhouselogger.Plugin,
 		"example-plugin":           &exampleplugin.Plugin,
 		"serverless-post-function": &serverlesspostfunction.Plugin,
 	}

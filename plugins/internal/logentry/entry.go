@@ -131,6 +131,15 @@ func condition(name string, text json.RawMessage) (*program, error) {
 	return p, nil
 }
 
+// Extra are the names of the members that log_format_extra adds.
+func (l *Log) Extra() []string {
+	names := make([]string, len(l.extra))
+	for i := range l.extra {
+		names[i] = l.extra[i].key
+	}
+	return names
+}
+
 // Access is the access phase of the plugin: nil when no entry has the request's body.
 func (l *Log) Access() func(*plugins.Ctx) (*plugins.Reply, error) {
 	if !l.readsRequest {
@@ -347,12 +356,12 @@ func (l *Log) latencies(o *object, c *plugins.Ctx) {
 		up := UpstreamTime(c)
 		own = all - up
 		o.member("upstream_latency")
-		o.b = appendMillis(o.b, up)
+		o.b = AppendMillis(o.b, up)
 	}
 	o.member("latency")
-	o.b = appendMillis(o.b, all)
+	o.b = AppendMillis(o.b, all)
 	o.member("apisix_latency")
-	o.b = appendMillis(o.b, own)
+	o.b = AppendMillis(o.b, own)
 }
 
 // UpstreamTime is the time that the tries at upstream nodes took.

@@ -49,8 +49,8 @@ func AppendString[S string | []byte](dst []byte, s S) []byte {
 	return append(dst, '"')
 }
 
-// appendMillis writes d in milliseconds, with the microseconds behind the point.
-func appendMillis(dst []byte, d time.Duration) []byte {
+// AppendMillis writes d in milliseconds, with the microseconds behind the point.
+func AppendMillis(dst []byte, d time.Duration) []byte {
 	return strconv.AppendFloat(dst, float64(max(d, 0).Microseconds())/1000, 'f', -1, 64)
 }
 

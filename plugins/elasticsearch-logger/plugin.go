@@ -1,0 +1,157 @@
+// Package elasticsearchlogger indexes a log entry of each request in Elasticsearch, in batches.
+package elasticsearchlogger
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/plugins"
+	"sluice/plugins/internal/batch"
+	"sluice/plugins/internal/httpout"
+	"sluice/plugins/internal/logentry"
+)
+
+//go:embed schema.json
+var schema string
+
+//go:embed metadata.json
+var metadataSchema string
+
+// Plugin is elasticsearch-logger.
+var Plugin = plugins.Spec{
+	Name:     "elasticsearch-logger",
+	Priority: 413,
+	Version:  "0.1",
+	Schema:   schema,
+	Metadata: metadataSchema,
+	New:      plugins.Build(build),
+}
+
+type config struct {
+	EndpointAddr  string   `json:"endpoint_addr"`
+	EndpointAddrs []string `json:"endpoint_addrs"`
+	Field         struct {
+		Index string `json:"index"`
+	} `json:"field"`
+	Auth *struct {
+		Username string `json:"username"`
+		Password string `json:"password"`
+	} `json:"auth"`
+	Headers   map[string]string `json:"headers"`
+	Timeout   int               `json:"timeout"` // seconds
+	SSLVerify bool              `json:"ssl_verify"`
+	logentry.Options
+	batch.Config
+}
+
+type logger struct {
+	entry *logentry.Log
+	queue *batch.Queue
+	index index
+	now   func() time.Time
+}
+
+func build(c *config, env *plugins.Env) (plugins.Phases, error) {
+	entry, err := logentry.New(&c.Options, env)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	if c.EndpointAddr != "" {
+		c.EndpointAddrs = []string{c.EndpointAddr}
+	}
+	ix, err := parseIndex(c.Field.Index)
+	if err != nil {
+		return plugins.Phases{}, fmt.Errorf("field.index: %w", err)
+	}
+	client, closeClient := httpout.Open(env.Shared, httpout.Options{
+		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
+	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(client))
+	if err != nil {
+		closeClient()
+		return plugins.Phases{}, err
+	}
+	l := &logger{entry, queue, ix, env.Now}
+	return plugins.Phases{
+		Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log,
+		Close: func() { closeQueue(); closeClient() },
+	}, nil
+}
+
+// log collects the name of the index as JSON, and behind a line break the entry.
+func (l *logger) log(c *plugins.Ctx) {
+	name := logentry.AppendString(nil, l.index.render(c, l.now()))
+	l.queue.Push(c, slices.Concat(name, []byte{'\n'}, l.entry.Entry(c)))
+}
+
+func (c *config) sender(client *httpout.Client) batch.Send {
+	s := &server{config: c, client: client, header: http.Header{}}
+	if c.Auth != nil {
+		s.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Auth.Username+":"+c.Auth.Password)))
+	}
+	for name, value := range c.Headers {
+		s.header.Set(name, value)
+	}
+	s.bulk = http.Header{"Content-Type": {"application/x-ndjson"}, "Accept": {"application/vnd.elasticsearch+json"}}
+	for name, values := range s.header {
+		s.bulk[name] = values
+	}
+	return s.send
+}
+
+// server is what is sent to. Only the queue's goroutine uses it.
+type server struct {
+	*config
+	client       *httpout.Client
+	header, bulk http.Header
+
+	mu    sync.Mutex
+	major string // of its version; "" while unknown
+}
+
+func (s *server) address() string { return s.EndpointAddrs[rand.IntN(len(s.EndpointAddrs))] }
+
+func (s *server) send(ctx context.Context, entries [][]byte) error {
+	kind := ""
+	if v := s.version(ctx); v == "5" || v == "6" {
+		kind = `,"_type":"_doc"`
+	}
+	var b bytes.Buffer
+	for _, e := range entries {
+		name, entry, _ := bytes.Cut(e, []byte{'\n'})
+		fmt.Fprintf(&b, "{\"index\":{\"_index\":%s%s}}\n%s\n", name, kind, entry)
+	}
+	a, err := s.client.Do(ctx, http.MethodPost, s.address()+"/_bulk", s.bulk, b.Bytes())
+	if err != nil {
+		return err
+	}
+	if a.Status != 200 {
+		return fmt.Errorf("elasticsearch server returned status: %d, body: %s", a.Status, a.Body)
+	}
+	return nil
+}
+
+// version asks once for the server's version; one that does not tell is taken
+// for a present one, and asked again with the next batch.
+func (s *server) version(ctx context.Context) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.major == "" {
+		if a, err := s.client.Do(ctx, http.MethodGet, s.address(), s.header, nil); err == nil && a.Status == 200 {
+			var about struct{ Version struct{ Number string } }
+			if json.Unmarshal(a.Body, &about) == nil {
+				s.major, _, _ = strings.Cut(about.Version.Number, ".")
+			}
+		}
+	}
+	return s.major
+}
