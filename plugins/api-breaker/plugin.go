@@ -73,7 +73,9 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 
 // key is the host and the path of the request, as the routes of all versions see them.
 func key(c *plugins.Ctx) []byte {
-	return append(append(c.Scratch(), c.Var("host")...), c.Path...)
+	k := append(append(c.Scratch(), c.Var("host")...), c.Path...)
+	c.Keep(k)
+	return k
 }
 
 // open says that the circuit is open at a second: 2 seconds after as many
@@ -91,12 +93,8 @@ func (b *breaker) open(k *circuit, now int64) bool {
 
 func (b *breaker) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	now := b.now().Unix()
-	open := false
-	b.circuits.Edit(key(c), now, func(k *circuit) int64 {
-		open = b.open(k, now)
-		return b.end(k)
-	})
-	if !open {
+	k := b.circuits.Get(key(c), now)
+	if !b.open(&k, now) {
 		return nil, nil
 	}
 	if b.Body == nil {
@@ -131,19 +129,19 @@ func (b *breaker) log(c *plugins.Ctx) {
 		return
 	}
 	now := b.now().Unix()
-	b.circuits.Edit(key(c), now, func(k *circuit) int64 {
-		switch {
-		case bad:
-			k.failures++
-			k.successes = 0
-			if k.failures%b.Unhealthy.Failures == 0 {
-				k.opened = now
-			}
-		case k.failures > 0:
-			if k.successes++; k.successes >= b.Healthy.Successes {
-				*k = circuit{}
-			}
+	h := b.circuits.Hold(key(c), now)
+	k := h.V
+	switch {
+	case bad:
+		k.failures++
+		k.successes = 0
+		if k.failures%b.Unhealthy.Failures == 0 {
+			k.opened = now
 		}
-		return b.end(k)
-	})
+	case k.failures > 0:
+		if k.successes++; k.successes >= b.Healthy.Successes {
+			*k = circuit{}
+		}
+	}
+	h.Done(b.end(k))
 }

@@ -68,8 +68,12 @@ func TestAnswer(t *testing.T) {
 func BenchmarkAccess(b *testing.B) {
 	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"break_response_code":502}`)
 	c := plugintest.Request("GET", "/some/path")
+	req := c.Req
 	b.ReportAllocs()
 	for b.Loop() {
+		path := c.Path
+		c.Reset(c.Context, req, nil, nil)
+		c.Addr, c.Path = req.Remote.Addr(), path
 		if r, err := p.Access(c); r != nil || err != nil {
 			b.Fatal(r, err)
 		}

@@ -175,6 +175,7 @@ func (l *limit) resolve(c *plugins.Ctx, r *rule, index int) (conn, burst int64, 
 	if l.Rules != nil {
 		key = strconv.AppendInt(append(key, ':'), int64(index), 10)
 	}
+	c.Keep(key)
 	return conn, burst, key, nil
 }
 

@@ -29,29 +29,31 @@ func open(c *config, env *plugins.Env) (room, func(), error) {
 type local struct{ inside *keyed.Map[int64] }
 
 func (r *local) enter(c *plugins.Ctx, key []byte, limit int64) (s seat, inside int64, ok bool, err error) {
-	r.inside.Edit(key, 0, func(n *int64) int64 {
-		if ok = *n < limit; ok {
-			*n++
-		}
-		if inside = *n; inside == 0 {
-			return 0
-		}
-		return keyed.Never
-	})
+	h := r.inside.Hold(key, 0)
+	if ok = *h.V < limit; ok {
+		*h.V++
+	}
+	inside = *h.V
+	h.Done(end(inside))
 	if ok {
-		s.key = c.Keep(key)
+		s.key = string(key)
 	}
 	return s, inside, ok, nil
 }
 
 func (r *local) leave(s seat) error {
-	r.inside.Edit([]byte(s.key), 0, func(n *int64) int64 {
-		if *n--; *n <= 0 {
-			return 0
-		}
-		return keyed.Never
-	})
+	h := r.inside.Hold([]byte(s.key), 0)
+	*h.V--
+	h.Done(end(*h.V))
 	return nil
+}
+
+// end keeps a count as long as somebody is inside.
+func end(inside int64) int64 {
+	if inside <= 0 {
+		return 0
+	}
+	return keyed.Never
 }
 
 // enterScript counts a request in. KEYS: who is inside, by when they count as

@@ -45,19 +45,19 @@ type local struct {
 
 func (b *local) enter(_ *plugins.Ctx, key []byte) (wait time.Duration, fits bool, err error) {
 	now := b.now().UnixNano()
-	b.levels.Edit(key, now, func(l *level) int64 {
-		var excess float64
-		if l.last != 0 {
-			elapsed := math.Abs(float64(now - l.last))
-			excess = max(l.excess-b.rate*elapsed/1e9+unit, 0)
-		}
-		if fits = excess <= b.burst; fits {
-			*l = level{excess, now}
-			wait = seconds(excess / b.rate)
-		}
-		// When the bucket has run dry and one more request has, the key is as good as new.
-		return l.last + int64(min((l.excess+unit)/b.rate*1e9, forever)) + 1
-	})
+	h := b.levels.Hold(key, now)
+	l := h.V
+	var excess float64
+	if l.last != 0 {
+		elapsed := math.Abs(float64(now - l.last))
+		excess = max(l.excess-b.rate*elapsed/1e9+unit, 0)
+	}
+	if fits = excess <= b.burst; fits {
+		*l = level{excess, now}
+		wait = seconds(excess / b.rate)
+	}
+	// When the bucket has run dry and one more request has, the key is as good as new.
+	h.Done(l.last + int64(min((l.excess+unit)/b.rate*1e9, forever)) + 1)
 	return wait, fits, nil
 }
 

@@ -69,6 +69,7 @@ func (l *limit) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	if !ok {
 		key = c.Addr.Unmap().AppendTo(key[:len(l.prefix)])
 	}
+	c.Keep(key)
 	wait, fits, err := l.bucket.enter(c, key)
 	switch {
 	case err != nil && l.AllowDegradation:

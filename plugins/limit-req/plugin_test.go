@@ -110,8 +110,12 @@ func TestNothingIsLeft(t *testing.T) {
 func BenchmarkAccess(b *testing.B) {
 	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"rate":1000000000,"burst":1000,"nodelay":true,"key":"remote_addr"}`)
 	c := plugintest.Request("GET", "/")
+	req := c.Req
 	b.ReportAllocs()
 	for b.Loop() {
+		path := c.Path
+		c.Reset(c.Context, req, nil, nil)
+		c.Addr, c.Path = req.Remote.Addr(), path
 		if r, err := p.Access(c); r != nil || err != nil {
 			b.Fatal(r, err)
 		}

@@ -46,29 +46,59 @@ func New[V any]() *Map[V] {
 	return m
 }
 
-// Edit hands the value of key to f, a zero one when there is none or it has
-// ended. f returns when it ends, in the units of now; at or before now it is
-// deleted. f runs under a lock: it must be short and not use the map. key is
-// not kept.
-func (m *Map[V]) Edit(key []byte, now int64, f func(v *V) (end int64)) {
-	p := &m.parts[maphash.Bytes(m.seed, key)%shards]
+// Held is a value that its holder alone sees, until Done.
+type Held[V any] struct {
+	V     *V
+	part  *part[V]
+	item  *item[V]
+	key   []byte
+	now   int64
+	fresh bool
+}
+
+// Hold locks the value of key, a zero one when there is none or it has ended.
+// The holder calls Done soon and does not use the map until then. key is not
+// kept.
+func (m *Map[V]) Hold(key []byte, now int64) Held[V] {
+	p := m.part(key)
+	p.mu.Lock()
+	it := p.items[string(key)]
+	fresh := it == nil
+	if fresh {
+		it = new(item[V])
+	} else if it.end <= now {
+		*it = item[V]{}
+	}
+	return Held[V]{&it.v, p, it, key, now, fresh}
+}
+
+// Done says when the value ends, in the units of now; at or before now it is
+// deleted.
+func (h *Held[V]) Done(end int64) {
+	defer h.part.mu.Unlock()
+	h.item.end = end
+	switch {
+	case end <= h.now && !h.fresh:
+		delete(h.part.items, string(h.key))
+	case end > h.now && h.fresh:
+		h.part.sweep(h.now)
+		h.part.items[string(h.key)] = h.item
+	}
+}
+
+// Get is the value of key, or a zero one.
+func (m *Map[V]) Get(key []byte, now int64) (v V) {
+	p := m.part(key)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	it := p.items[string(key)]
-	if it != nil {
-		if it.end <= now {
-			*it = item[V]{}
-		}
-		if it.end = f(&it.v); it.end <= now {
-			delete(p.items, string(key))
-		}
-		return
+	if it := p.items[string(key)]; it != nil && it.end > now {
+		v = it.v
 	}
-	var fresh item[V]
-	if fresh.end = f(&fresh.v); fresh.end > now {
-		p.sweep(now)
-		p.items[string(key)] = &fresh
-	}
+	return v
+}
+
+func (m *Map[V]) part(key []byte) *part[V] {
+	return &m.parts[maphash.Bytes(m.seed, key)%shards]
 }
 
 // sweep drops ended ones among a few, and makes room in a full part.

@@ -8,7 +8,10 @@ import (
 func TestMap(t *testing.T) {
 	m := New[int]()
 	add := func(key string, now, end int64) (n int) {
-		m.Edit([]byte(key), now, func(v *int) int64 { *v++; n = *v; return end })
+		h := m.Hold([]byte(key), now)
+		*h.V++
+		n = *h.V
+		h.Done(end)
 		return n
 	}
 	for i, c := range []struct {
@@ -22,6 +25,12 @@ func TestMap(t *testing.T) {
 			t.Errorf("step %d: %d, want %d", i, got, c.want)
 		}
 	}
+	if got := m.Get([]byte("a"), 22); got != 1 {
+		t.Errorf("a is %d", got)
+	}
+	if got := m.Get([]byte("b"), 22); got != 0 {
+		t.Errorf("b is %d after its end", got)
+	}
 	for i := range shards*perShard + 10000 {
 		add("k"+strconv.Itoa(i), 30, Never)
 	}
@@ -30,11 +39,13 @@ func TestMap(t *testing.T) {
 	}
 }
 
-func BenchmarkEdit(b *testing.B) {
+func BenchmarkHold(b *testing.B) {
 	m := New[int]()
 	key := []byte("key")
 	b.ReportAllocs()
 	for b.Loop() {
-		m.Edit(key, 1, func(v *int) int64 { *v++; return Never })
+		h := m.Hold(key, 1)
+		*h.V++
+		h.Done(Never)
 	}
 }
