@@ -73,9 +73,10 @@ func (r *realIP) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 // the last that is not trusted itself, or the first when all are.
 func (r *realIP) forwardedFor(c *plugins.Ctx) (string, bool) {
 	list, found := "", false
-	for name, value := range c.Req.Header.All() {
-		if strings.EqualFold(name, "X-Forwarded-For") {
-			list, found = value, true
+	h := &c.Req.Header
+	for i := range h.Len() {
+		if f := h.At(i); strings.EqualFold(f.Name, "X-Forwarded-For") {
+			list, found = f.Value, true
 		}
 	}
 	for {

@@ -35,13 +35,14 @@ type rangeID struct {
 type naming struct {
 	config
 	generate func(dst []byte) []byte
+	key      any // a given, made once
 }
 
 // given is where the id is kept that goes into the field of that name.
 type given struct{ field string }
 
 func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
-	n := &naming{*c, generator(c)}
+	n := &naming{*c, generator(c), given{c.HeaderName}}
 	p := plugins.Phases{Rewrite: n.rewrite}
 	if c.IncludeInResponse {
 		p.HeaderFilter = n.headerFilter
@@ -57,7 +58,7 @@ func (n *naming) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	c.RequestID = id
 	if n.IncludeInResponse {
-		c.SetValue(given{n.HeaderName}, id)
+		c.SetValue(n.key, id)
 	}
 	return nil, nil
 }
@@ -67,7 +68,7 @@ func (n *naming) headerFilter(c *plugins.Ctx) error {
 	if c.Resp.Header.Get(n.HeaderName) != "" {
 		return nil
 	}
-	if id, ok := c.Value(given{n.HeaderName}).(string); ok {
+	if id, ok := c.Value(n.key).(string); ok {
 		c.Resp.Header.Set(n.HeaderName, id)
 	}
 	return nil

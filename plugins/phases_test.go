@@ -1,0 +1,47 @@
+package plugins
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"sluice/gateway/wire"
+)
+
+// TestDelayedHeader: it comes after every HeaderFilter, whatever the priority,
+// and Skip leaves a plugin out of all that follows.
+func TestDelayedHeader(t *testing.T) {
+	var ran []string
+	note := func(what string) func(*Ctx) error {
+		return func(*Ctx) error { ran = append(ran, what); return nil }
+	}
+	chain := NewChain([]*Instance{
+		{Spec: &Spec{Name: "low"}, Priority: 1, Phases: Phases{HeaderFilter: note("low"), DelayedHeader: note("low delayed")}},
+		{Spec: &Spec{Name: "high"}, Priority: 2, Phases: Phases{HeaderFilter: note("high"), DelayedHeader: note("high delayed")}},
+	}, nil)
+	c := new(Ctx)
+	walk := func() {
+		for _, f := range []func(*Ctx) error{chain.HeaderFilter, chain.DelayedHeader} {
+			if err := f(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c.Reset(context.Background(), new(wire.Request), nil, nil)
+	walk()
+	if want := []string{"high", "low", "high delayed", "low delayed"}; !slices.Equal(ran, want) {
+		t.Errorf("%q", ran)
+	}
+	ran = nil
+	c.Skip("high")
+	walk()
+	if want := []string{"low", "low delayed"}; !slices.Equal(ran, want) {
+		t.Errorf("skipped: %q", ran)
+	}
+	ran = nil
+	c.Reset(context.Background(), new(wire.Request), nil, nil)
+	walk()
+	if len(ran) != 4 {
+		t.Errorf("in the next request: %q", ran)
+	}
+}
