@@ -33,9 +33,10 @@ var layers = []struct {
 }{
 	{"conf", 0}, {"configcenter/resource", 0}, {"configcenter/resource/**", 0}, {"configcenter/schema", 0},
 	{"gateway/wire", 0}, {"router/expr", 0},
+	{"configcenter/adapter/mvcc", 1},
 	{"router", 1}, {"balancer", 1}, {"balancer/probe", 2}, {"configcenter", 1}, {"plugins", 1},
 	{"plugins/internal/*", 2}, {"gateway/stream", 3}, {"gateway/*", 2},
-	{"plugins/all", 4}, {"plugins/*", 3}, {"admin", 3}, {"admin/*", 2}, {"configcenter/*", 3}, {"balancer/discovery/*", 3},
+	{"plugins/all", 4}, {"plugins/*", 3}, {"admin", 3}, {"admin/*", 2}, {"configcenter/adapter/*", 3}, {"configcenter/*", 3}, {"balancer/discovery/*", 3},
 	{"gateway", 4},
 	{"cmd/*", 5}, {"t", 6}, {"t/*", 6},
 }

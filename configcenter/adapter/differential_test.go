@@ -54,6 +54,7 @@ type pairing struct {
 	compacted  int64
 	leases     []int64
 	watches    []*watching
+	syncs      int
 }
 
 func (p *pairing) step() {
