@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	operations = flag.Int("operations", 2000, "how many operations the comparison with etcd makes on each store")
+	operations = flag.Int("operations", 1000, "how many operations the comparison with etcd makes on each store")
 	seed       = flag.Uint64("seed", 0, "of the comparison with etcd; 0: a new one")
 )
 

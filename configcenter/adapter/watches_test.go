@@ -48,7 +48,7 @@ func (p *pairing) receive(s *side) *receiver {
 func (p *pairing) stream() *watching {
 	w := &watching{p, p.receive(p.ours), p.receive(p.etcd)}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("none")}}})
-	w.made()
+	w.await((*pb.WatchResponse).GetCreated)
 	w.sync()
 	return w
 }
@@ -94,16 +94,16 @@ func (w *watching) sync() {
 	w.p.t.Fatalf("operation %d: more watches than in etcd: %v", w.p.done, w.ours.seen)
 }
 
-// made waits until the watch that was asked for has begun, or was refused.
-func (w *watching) made() {
+// await waits for an answer on both sides, so that what comes next is later.
+func (w *watching) await(is func(*pb.WatchResponse) bool) {
 	for _, r := range []*receiver{w.ours, w.etcd} {
-		for created := false; !created; {
+		for done := false; !done; {
 			m, ok := <-r.came
 			if !ok {
 				w.p.t.Fatal("the stream has ended")
 			}
 			r.note(m)
-			created = m.Created
+			done = is(m)
 		}
 	}
 }
@@ -144,7 +144,7 @@ func (p *pairing) watch() {
 		c.Filters = []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_FilterType(p.random.IntN(2))}
 	}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: c}})
-	w.made()
+	w.await((*pb.WatchResponse).GetCreated)
 	w.sync()
 }
 
@@ -156,10 +156,15 @@ func (w *watching) drop() {
 	if w.p.maybe(20) {
 		id = int64(50 + w.p.random.IntN(4))
 	}
-	if strings.Contains(w.etcd.seen[id], "canceled true") {
+	seen := w.etcd.seen[id]
+	there := strings.LastIndex(seen, "created true canceled false") > strings.LastIndex(seen, "created false canceled true")
+	if !there && strings.Contains(seen, "canceled true") {
 		return
 	}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: id}}})
+	if there {
+		w.await((*pb.WatchResponse).GetCanceled)
+	}
 	w.sync()
 }
 
