@@ -40,7 +40,7 @@ func (c *command) write(w io.Writer) {
 func writeOverview(w io.Writer) {
 	fmt.Fprint(w, "Usage: sluice <command> [flags]\n\nCommands:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-8s %s\n", c.name, c.summary)
+		fmt.Fprintf(w, "  %-12s %s\n", c.name, c.summary)
 	}
 	fmt.Fprint(w, "\n\"sluice help <command>\" explains one, with an example.\n")
 }

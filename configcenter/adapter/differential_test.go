@@ -17,8 +17,8 @@ import (
 )
 
 var (
-	operations = flag.Int("operations", 2000, "how many operations the comparison with etcd makes on each store")
-	seed       = flag.Uint64("seed", 0, "of the comparison with etcd; 0: a new one")
+	operations = flag.Int("operations", 300, "how many operations the comparison with etcd makes on each store")
+	seed       = flag.Uint64("seed", 1, "of the comparison with etcd; 0: a new one")
 )
 
 // The same random operations on an adapter and on an etcd have the same
@@ -31,7 +31,7 @@ func TestLikeEtcd(t *testing.T) {
 				s = uint64(time.Now().UnixNano())
 			}
 			t.Logf("-seed=%d", s)
-			ctx, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			p := &pairing{t: t, ctx: ctx, random: rand.New(rand.NewPCG(s, 0)), ours: dial(t, serve(t, open(t))), etcd: dial(t, realEtcd(t))}
 			for p.done < *operations && !t.Failed() {
@@ -54,6 +54,7 @@ type pairing struct {
 	compacted  int64
 	leases     []int64
 	watches    []*watching
+	syncs      int
 }
 
 func (p *pairing) step() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -43,11 +44,11 @@ func (p *pairing) receive(s *side) *receiver {
 	return r
 }
 
-// stream opens a stream on both sides, with a watch that keeps progress
-// requests answered.
+// stream opens a stream on both sides, with a watch for sync.
 func (p *pairing) stream() *watching {
 	w := &watching{p, p.receive(p.ours), p.receive(p.etcd)}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("none")}}})
+	w.await((*pb.WatchResponse).GetCreated)
 	w.sync()
 	return w
 }
@@ -59,19 +60,30 @@ func (w *watching) send(r *pb.WatchRequest) {
 	}
 }
 
-// sync waits until both sides have told all they know, and the same. etcd may
-// answer a progress request before an earlier watch has begun: then it is
-// asked again.
+// sync writes a key that the stream's first watch sees, and waits until both
+// sides have told of it, and the same all in all.
 func (w *watching) sync() {
 	w.p.t.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		w.until(w.ours)
-		w.until(w.etcd)
-		if maps.Equal(w.ours.seen, w.etcd.seen) {
+	w.p.syncs++
+	r := &pb.PutRequest{Key: []byte("none"), Value: fmt.Append(nil, w.p.syncs)}
+	for _, s := range []*side{w.p.ours, w.p.etcd} {
+		resp := must(s.Put(w.p.ctx, r))(w.p.t)
+		w.p.rev = resp.Header.Revision
+	}
+	mark := fmt.Sprintf("value: \"%d\"", w.p.syncs)
+	var m *pb.WatchResponse
+	deadline := time.After(10 * time.Second)
+	for ok := true; ok; ok = m != nil {
+		if strings.Contains(w.etcd.seen[0], mark) && maps.Equal(w.ours.seen, w.etcd.seen) {
 			return
 		}
-		if time.Now().After(deadline) {
-			break
+		m = nil
+		select {
+		case m = <-w.ours.came:
+			w.ours.note(m)
+		case m = <-w.etcd.came:
+			w.etcd.note(m)
+		case <-deadline:
 		}
 	}
 	for id := range w.etcd.seen {
@@ -82,39 +94,24 @@ func (w *watching) sync() {
 	w.p.t.Fatalf("operation %d: more watches than in etcd: %v", w.p.done, w.ours.seen)
 }
 
-// again is how long a progress request may be without an answer until the next
-// one: etcd drops them while a watch is behind.
-const again = 20 * time.Millisecond
-
-// until asks for progress until the answer has the present revision.
-func (w *watching) until(r *receiver) {
-	w.p.t.Helper()
-	deadline := time.After(patience)
-	for {
-		ask := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
-		if err := r.Send(ask); err != nil {
-			w.p.t.Fatal(err)
-		}
-		for waiting := true; waiting; {
-			select {
-			case m, ok := <-r.came:
-				if !ok {
-					w.p.t.Fatal("the stream has ended")
-				}
-				if m.WatchId == -1 && !m.Created && m.Header.Revision >= w.p.rev {
-					return
-				}
-				r.note(m)
-			case <-time.After(again):
-				waiting = false
-			case <-deadline:
-				w.p.t.Fatal("no progress")
+// await waits for an answer on both sides, so that what comes next is later.
+func (w *watching) await(is func(*pb.WatchResponse) bool) {
+	for _, r := range []*receiver{w.ours, w.etcd} {
+		for done := false; !done; {
+			m, ok := <-r.came
+			if !ok {
+				w.p.t.Fatal("the stream has ended")
 			}
+			r.note(m)
+			done = is(m)
 		}
 	}
 }
 
 func (r *receiver) note(m *pb.WatchResponse) {
+	if m == nil {
+		return // the stream has ended
+	}
 	for _, e := range m.Events {
 		text, err := prototext.MarshalOptions{Multiline: true}.Marshal(e)
 		r.seen[m.WatchId] += string(bytes.ReplaceAll(text, []byte("  "), []byte(" "))) + fmt.Sprintln(err)
@@ -140,23 +137,34 @@ func (p *pairing) watch() {
 	case n == 1:
 		c.StartRevision = p.rev + 5
 	case n < 4:
-		c.WatchId = int64(50 + p.random.IntN(4))
+		if id := int64(50 + p.random.IntN(4)); !strings.Contains(w.etcd.seen[id], "canceled true") {
+			c.WatchId = id
+		}
 	case n < 7:
 		c.Filters = []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_FilterType(p.random.IntN(2))}
 	}
-	w.sync()
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: c}})
+	w.await((*pb.WatchResponse).GetCreated)
 	w.sync()
 }
 
-// drop cancels a watch, which may not be there.
+// drop cancels a watch, which may not be there. One that a compaction has
+// cancelled is left alone: etcd still knows it, and cancels it again.
 func (w *watching) drop() {
 	w.sync()
 	id := int64(1 + w.p.random.IntN(8))
 	if w.p.maybe(20) {
 		id = int64(50 + w.p.random.IntN(4))
 	}
+	seen := w.etcd.seen[id]
+	there := strings.LastIndex(seen, "created true canceled false") > strings.LastIndex(seen, "created false canceled true")
+	if !there && strings.Contains(seen, "canceled true") {
+		return
+	}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: id}}})
+	if there {
+		w.await((*pb.WatchResponse).GetCanceled)
+	}
 	w.sync()
 }
 

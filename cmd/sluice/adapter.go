@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"sluice/configcenter/adapter"
+	"sluice/configcenter/adapter/memory"
+	"sluice/configcenter/adapter/mvcc"
+)
+
+var adapterCommand = command{
+	name: "etcd-adapter", args: "[--backend memory] [--listen-addr 127.0.0.1:2379]", summary: "be an etcd v3 server over another store",
+	help: `Answers etcd's v3 API, gRPC and JSON, on one port. The backend "memory" ends with
+the process; "memory:PATH" also writes each change to a file before it answers.
+There are no users: whoever can connect may read and write everything.
+
+Example:
+  sluice etcd-adapter --backend memory:/var/lib/sluice/store --listen-addr 127.0.0.1:2379
+  etcdctl --endpoints 127.0.0.1:2379 put /a 1
+`,
+	run: serveAdapter,
+}
+
+func serveAdapter(c *command, env *environment, args []string) (err error) {
+	fs := c.flags(env)
+	backend := fs.String("backend", "memory", "memory or memory:PATH")
+	listen := fs.String("listen-addr", "127.0.0.1:2379", "address to listen on")
+	advertise := fs.String("advertise-client-url", "", "URL that the member list shows (default: the address)")
+	retention := fs.Duration("auto-compaction-retention", time.Hour, "how long old revisions are kept; 0 for ever")
+	cert := fs.String("cert-file", "", "TLS certificate; with --key-file")
+	key := fs.String("key-file", "", "TLS key")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(env.stderr, nil))
+	conf := adapter.Config{Log: log, Advertise: *advertise, Retention: *retention}
+	if *cert != "" || *key != "" {
+		pair, err := tls.LoadX509KeyPair(*cert, *key)
+		if err != nil {
+			return fmt.Errorf("--cert-file %s, --key-file %s: %w", *cert, *key, err)
+		}
+		conf.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	}
+	if conf.Backend, err = openBackend(*backend); err != nil {
+		return fmt.Errorf("--backend: %w", err)
+	}
+	defer func() { err = errors.Join(err, conf.Backend.Close()) }()
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return fmt.Errorf("--listen-addr %s: %w", *listen, err)
+	}
+	s, err := adapter.New(conf)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	log.Info("listening", "service", "etcd", "addr", l.Addr().String())
+	return untilSignal(env, func(ctx context.Context) error {
+		defer s.Close()
+		return s.Serve(ctx, l)
+	})
+}
+
+// untilSignal runs serve until it fails or the process is told to end.
+func untilSignal(env *environment, serve func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	served := make(chan error, 1)
+	go func() { served <- serve(ctx) }() // ends with ctx
+	signals, stop := env.notify()
+	defer stop()
+	for {
+		select {
+		case err := <-served:
+			return err
+		case s := <-signals:
+			if s != os.Interrupt && s.String() != "terminated" {
+				continue
+			}
+			cancel()
+			return <-served
+		}
+	}
+}
+
+// openBackend opens the store that a --backend names.
+func openBackend(name string) (mvcc.Backend, error) {
+	if name == "memory" {
+		return memory.New(), nil
+	}
+	if path, ok := strings.CutPrefix(name, "memory:"); ok && path != "" {
+		return memory.Open(path)
+	}
+	return nil, fmt.Errorf("%q is not known: must be memory or memory:PATH", name)
+}
