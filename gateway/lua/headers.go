@@ -32,7 +32,7 @@ func setField(h *wire.Header, name string, v lua.LValue) {
 
 // valueOf is what a header has under name: nil, a text, or a table of texts.
 func valueOf(l *lua.LState, h *wire.Header, name string) lua.LValue {
-	var first lua.LValue = lua.LNil
+	first := lua.LNil
 	var all *lua.LTable
 	for i := range h.Len() {
 		f := h.At(i)

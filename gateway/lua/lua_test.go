@@ -1,6 +1,7 @@
 package lua
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -23,7 +24,7 @@ func request(target string, fields ...string) *plugins.Ctx {
 		req.Header.Add(name, value)
 	}
 	c := &plugins.Ctx{}
-	c.Reset(nil, req, nil, nil)
+	c.Reset(context.Background(), req, nil, nil)
 	c.Path, c.Query = path, query
 	return c
 }

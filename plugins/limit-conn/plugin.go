@@ -116,7 +116,7 @@ var errNoRule = errors.New("no rule applies")
 
 func (l *limit) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	applied := 0
-	var why error = errNoRule
+	why := errNoRule
 	var held *taken
 	for i := range l.rules {
 		r := &l.rules[i]
