@@ -54,6 +54,7 @@ func (w *walk) forward() (*plugins.Reply, error) {
 			return nil, nil
 		}
 		failed = err
+		w.out.Soon = false
 		last := n+1 == tries || !w.again(failed)
 		t := &w.Tries[len(w.Tries)-1]
 		ep.Done(balancer.Outcome{Fault: fault, Final: last, Status: t.Status, Latency: t.Header})
@@ -99,6 +100,7 @@ func (w *walk) outgoing(spool bool) error {
 	}
 	w.clientChain()
 	*o = wire.Outgoing{Method: r.Method, URI: r.Target, Host: r.Host, Header: &r.Header,
+		Soon:    w.chain == plugins.Empty && w.table.global == plugins.Empty && !spool,
 		Connect: w.up.connect, Send: w.up.send, Read: w.up.read}
 	if t := w.route.timeout; t != nil {
 		o.Connect, o.Send, o.Read = seconds(t.Connect), seconds(t.Send), seconds(t.Read)

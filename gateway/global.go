@@ -43,7 +43,10 @@ func (k *compiler) compileGlobal(dirty map[resource.Kind]map[string]struct{}) {
 		uses, list = append(uses, u...), append(list, l...)
 	}
 	old := k.globalUses
-	k.global, k.globalUses = plugins.NewChain(list, nil), uses
+	k.global, k.globalUses = plugins.Empty, uses
+	if len(list) > 0 {
+		k.global = plugins.NewChain(list, nil)
+	}
 	k.instances.release(old)
 }
 

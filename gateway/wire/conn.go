@@ -76,6 +76,7 @@ type conn struct {
 	pinned    bool // the caller of ServeConn waits for this goroutine
 	move      bool // go on with a new goroutine
 	lingering bool // the client may still be sending
+	waited    bool // a write of this answer could not be done at once
 }
 
 // watch is what the sweeper remembers of a connection.

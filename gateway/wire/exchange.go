@@ -31,6 +31,8 @@ type Exchange struct {
 	// began and ended are readings of nano, made once and shared by all who ask:
 	// on some machines reading the clock costs as much as a header look-up does.
 	began, ended int64
+	// whole is when a response arrived that went out in one piece, else 0.
+	whole int64
 }
 
 // Began is when the head of the request was complete.
@@ -42,12 +44,16 @@ func (x *Exchange) Began() time.Time {
 }
 
 // Ended is for the handler to call once, when the answer was sent: it tells the
-// time, and the engine counts the connection's idle time from there.
+// time, and the engine counts the connection's idle time from there. For a
+// response that arrived and went out in one piece that is when it arrived: the
+// one write between is shorter than anyone measures.
 func (x *Exchange) Ended() time.Time {
 	if x.conn == nil {
 		return time.Now()
 	}
-	x.ended = nano()
+	if x.ended = x.whole; x.ended == 0 {
+		x.ended = nano()
+	}
 	return x.conn.srv.date.wall(x.ended)
 }
 
@@ -104,6 +110,10 @@ type Outgoing struct {
 	Upgrade       string  // protocol of an upgrade, "" for none
 
 	Connect, Send, Read time.Duration // time-outs of the three steps
+
+	// Soon says that nothing that takes time happened since the request began:
+	// the clock need not be read again.
+	Soon bool
 }
 
 // Timing is how long the steps of a round trip took.

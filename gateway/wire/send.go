@@ -178,8 +178,13 @@ func (s *sending) body() error {
 
 // wholeBody sends a body that came with its head in one write.
 func (s *sending) wholeBody(u *upBody, data []byte) error {
+	arrived := u.u.trip.headAt
 	u.finish()
-	return s.end(data)
+	err := s.end(data)
+	if err == nil && s.filter == nil && !s.c.waited {
+		s.c.w.x.whole = arrived
+	}
+	return err
 }
 
 // stream copies the body piece by piece, each as soon as it is there.

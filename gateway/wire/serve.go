@@ -38,7 +38,7 @@ func (c *conn) parse() bool {
 	c.r += end
 	c.headEnd = c.r
 	c.w.body.start(c, &x.Req, &c.w.f)
-	x.began, x.ended = nano(), 0
+	x.began, x.ended, x.whole = nano(), 0, 0
 	c.enterAt(phaseServe, x.began)
 	if v != nil {
 		c.refuse(v)
@@ -82,7 +82,7 @@ func (c *conn) begin(x *Exchange) {
 	x.Resp.reset()
 	x.Context, x.Sender, x.conn = &c.ctx, c, c
 	c.w.f = framing{length: -1}
-	c.answered, c.informed, c.lingering = false, false, false
+	c.answered, c.informed, c.lingering, c.waited = false, false, false, false
 }
 
 // mustLeave says whether the request may have to wait for the client, which

@@ -65,7 +65,10 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 	if p.h2 != nil {
 		return p.h2.do(x, out, resp)
 	}
-	start := nano()
+	start := x.began
+	if !out.Soon || x.conn == nil {
+		start = nano()
+	}
 	for u := p.take(start); u != nil; u = p.take(start) {
 		t, err := u.roundTrip(x, out, resp, start)
 		if err == nil {

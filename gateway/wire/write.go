@@ -49,6 +49,7 @@ func (c *conn) write(b []byte) (int, error) {
 			return total, nil
 		}
 	}
+	c.waited = true
 	for total < len(b) {
 		piece := b[total:min(len(b), total+copySize)]
 		c.armWrite(nano(), int64(c.srv.Timeouts.Send))

@@ -115,7 +115,11 @@ func node(c *plugins.Ctx) string {
 
 // Count counts a request that has ended.
 func (r *Requests) Count(c *plugins.Ctx) {
-	took := max(0, r.set.now().Sub(c.Start))
+	end := c.End
+	if end.IsZero() {
+		end = r.set.now()
+	}
+	took := max(0, end.Sub(c.Start))
 	id := r.identify(c)
 	g := r.find(c, &id)
 	g.status.Add(1)
