@@ -31,6 +31,7 @@ type Exchange struct {
 	// began and ended are readings of nano, made once and shared by all who ask:
 	// on some machines reading the clock costs as much as a header look-up does.
 	began, ended int64
+	arrived      int64 // when the head of the upstream's response did
 	// whole is when a response arrived that went out in one piece, else 0.
 	whole int64
 }

@@ -178,11 +178,10 @@ func (s *sending) body() error {
 
 // wholeBody sends a body that came with its head in one write.
 func (s *sending) wholeBody(u *upBody, data []byte) error {
-	arrived := u.u.trip.headAt
 	u.finish()
 	err := s.end(data)
-	if err == nil && s.filter == nil && !s.c.waited {
-		s.c.w.x.whole = arrived
+	if x := &s.c.w.x; err == nil && s.filter == nil && !s.c.waited {
+		x.whole = x.arrived
 	}
 	return err
 }

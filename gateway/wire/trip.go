@@ -137,6 +137,7 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	u.watch()
 	err := u.exchange()
 	t.headAt = nano()
+	x.arrived = t.headAt
 	tm := Timing{Header: time.Duration(t.headAt - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
 	if err == nil {
 		err = u.accept() // an empty body gives the connection back: t is not ours then
