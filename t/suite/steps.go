@@ -134,6 +134,11 @@ func (s *suite) fuzzAll() counts {
 		for _, m := range fuzzFunc.FindAllSubmatch(text, -1) {
 			pkg, name := "./"+filepath.Dir(path), string(m[1])
 			out, err := command("go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+s.fuzz.String(), pkg)
+			// The fuzzer sometimes reports its own time running out as a failure
+			// (golang/go#75804); a real one names the input it wrote.
+			if err != nil && strings.Contains(string(out), "context deadline exceeded") && !strings.Contains(string(out), "Failing input") {
+				err = nil
+			}
 			if err != nil {
 				fmt.Printf("%s %s\n%s\n%v\n", pkg, name, out, err)
 				c.failed++
