@@ -132,10 +132,10 @@ func ownName(name string) bool {
 func (d *disk) take(path string) bool {
 	e, err := readEntry(path)
 	switch {
-	case errors.Is(err, errForeign) || errors.Is(err, fs.ErrNotExist):
-		return false
-	case err != nil || hashOf(e.key) != filepath.Base(path)[:32]:
+	case errors.Is(err, errDamaged), err == nil && hashOf(e.key) != filepath.Base(path)[:32]:
 		_ = os.Remove(path)
+		return false
+	case err != nil: // not ours, or gone
 		return false
 	case d.z.insert(e, nil):
 		return true

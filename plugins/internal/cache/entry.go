@@ -3,7 +3,6 @@ package cache
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -152,8 +151,6 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-var errHead = errors.New("the head of the cache file is damaged")
-
 // parseHead reads what appendHead wrote.
 func parseHead(b []byte) (*Entry, error) {
 	d := &decoder{b: b}
@@ -167,7 +164,7 @@ func parseHead(b []byte) (*Entry, error) {
 		e.Header.Add(d.text(), d.text())
 	}
 	if d.bad || len(d.b) != 0 || e.Length < 0 || e.Status < 200 || e.Status > 599 {
-		return nil, errHead
+		return nil, errDamaged
 	}
 	return e, nil
 }
