@@ -20,7 +20,7 @@ const drainTime = 10 * time.Second
 // long e is good for.
 func (z *Zone) Fill(e *Entry, t Ticket, resp *wire.Response, limit int64, valid time.Duration) {
 	e.memory = e.weigh()
-	f := &fill{z: z, e: e, t: t, resp: resp, valid: valid, limit: min(limit, z.o.Memory-e.memory)}
+	f := &fill{z: z, e: e, t: t, resp: resp, length: resp.ContentLength, valid: valid, limit: min(limit, z.o.Memory-e.memory)}
 	if z.disk != nil {
 		f.limit = min(limit, z.o.Disk-blockSize-e.memory)
 	}
@@ -50,6 +50,8 @@ type fill struct {
 	src   io.ReadCloser
 	valid time.Duration
 	limit int64
+	// length is what was announced: the response may become one of a part of it.
+	length int64
 
 	n    int64
 	buf  []byte   // in memory
@@ -125,7 +127,7 @@ func (f *fill) add(p []byte) {
 
 // end stores the response if its body is complete.
 func (f *fill) end() {
-	if length := f.resp.ContentLength; length >= 0 && length != f.n || f.resp.Trailer.Len() > 0 {
+	if f.length >= 0 && f.length != f.n || f.resp.Trailer.Len() > 0 {
 		f.abandon()
 		return
 	}
