@@ -237,6 +237,7 @@ func (p *caching) headerFilter(c *plugins.Ctx) error {
 		case p.onDisk():
 			if q.status != "" {
 				c.Resp.Header.Set(statusField, q.status)
+				c.SetVar("upstream_cache_status", q.status) // as nginx has it, for logs
 			}
 		case q.keep && c.ReplySource == "apisix":
 			p.keep(c, q) // what a plugin answers in an upstream's place

@@ -64,10 +64,32 @@ type Zone struct {
 
 // part is a share of the keys.
 type part struct {
-	mu     sync.RWMutex
-	m      map[string]*resource
-	purges uint64
+	mu sync.RWMutex
+	m  map[string]*resource
+	// purges counts; purged is at which count a key was purged, by its hash, as
+	// far as that happened after forgotten.
+	purges, forgotten uint64
+	purged            map[uint64]uint64
 }
+
+// maxPurged bounds what a part remembers of purges.
+const maxPurged = 1024
+
+// purge notes that the key of that hash was purged now.
+func (p *part) purge(hash uint64) {
+	p.purges++
+	if len(p.purged) >= maxPurged {
+		p.forgotten = p.purges
+		clear(p.purged)
+	}
+	if p.purged == nil {
+		p.purged = map[uint64]uint64{}
+	}
+	p.purged[hash] = p.purges
+}
+
+// late says that the key was, or may have been, purged after t.
+func (p *part) late(t *Ticket) bool { return t.purges < p.forgotten || t.purges < p.purged[t.hash] }
 
 // resource is what is stored under one key: one response for each combination
 // of the request's fields that vary names.
@@ -109,19 +131,17 @@ func (z *Zone) Close() {
 
 // Ticket is from a look-up to the storing of what it did not find: what was
 // asked for before a purge must not be stored after it.
-type Ticket struct {
-	part   *part
-	purges uint64
-}
+type Ticket struct{ hash, purges uint64 }
 
 // Find returns what is stored under key for a request like r, or nil. extra is
 // a part of the request that r's fields do not tell (the hash of a body), and
 // "" for none. It may be past its time. Neither key nor r is kept.
 func (z *Zone) Find(key []byte, r *wire.Request, extra string) (*Entry, Ticket) {
-	p := &z.parts[maphash.Bytes(z.seed, key)%shards]
-	e, t := p.find(key, r, extra)
+	t := Ticket{hash: maphash.Bytes(z.seed, key)}
+	p := &z.parts[t.hash%shards]
+	e := p.find(key, r, extra, &t)
 	if e == nil && z.disk != nil && z.disk.cold.Load() && z.disk.warm(key) {
-		e, t = p.find(key, r, extra)
+		e = p.find(key, r, extra, &t)
 	}
 	if e != nil && !e.used.Load() {
 		e.used.Store(true)
@@ -129,21 +149,21 @@ func (z *Zone) Find(key []byte, r *wire.Request, extra string) (*Entry, Ticket) 
 	return e, t
 }
 
-func (p *part) find(key []byte, r *wire.Request, extra string) (*Entry, Ticket) {
+func (p *part) find(key []byte, r *wire.Request, extra string, t *Ticket) *Entry {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	t := Ticket{p, p.purges}
+	t.purges = p.purges
 	res := p.m[string(key)]
 	if res == nil {
-		return nil, t
+		return nil
 	}
 	m := sign(res.vary, r, extra)
 	for _, e := range res.entries {
 		if e.mark == m {
-			return e, t
+			return e
 		}
 	}
-	return nil, t
+	return nil
 }
 
 // Purge removes everything under key and reports whether there was anything.
@@ -152,9 +172,10 @@ func (z *Zone) Purge(key []byte) bool {
 	if z.disk != nil && z.disk.cold.Load() {
 		z.disk.warm(key)
 	}
-	p := &z.parts[maphash.Bytes(z.seed, key)%shards]
+	hash := maphash.Bytes(z.seed, key)
+	p := &z.parts[hash%shards]
 	p.mu.Lock()
-	p.purges++
+	p.purge(hash)
 	res := p.m[string(key)]
 	delete(p.m, string(key))
 	p.mu.Unlock()
@@ -198,7 +219,7 @@ func (z *Zone) take(e *Entry) bool {
 func (z *Zone) insert(e *Entry, t *Ticket) bool {
 	p := z.partOf(e.key)
 	p.mu.Lock()
-	if t != nil && t.purges != p.purges {
+	if t != nil && p.late(t) {
 		p.mu.Unlock()
 		return false
 	}
