@@ -104,7 +104,7 @@ func do(t testing.TB, p *plugins.Phases, c *plugins.Ctx, up *answer) *got {
 		r := plugintest.Respond(c, up.status, up.fields...)
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(up.body)), int64(len(up.body))
 		if c.Req.Method == "HEAD" && c.UpstreamMethod == "" {
-			r.Body = nil
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader("")), -1
 		}
 		if err := p.Received(c); err != nil {
 			t.Fatal(err)
