@@ -50,6 +50,7 @@ type Ctx struct {
 	// What goes upstream. Empty values mean: as the client sent it.
 	UpstreamURI    string // path and query, percent-encoded
 	UpstreamHost   string // Host, when a plugin rewrites it
+	UpstreamMethod string // when it is not what the client used and plugins see
 	UpstreamScheme string // http, https, grpc, grpcs; from the upstream, plugins may change it
 	upstream       Upstream
 
@@ -225,6 +226,9 @@ func (c *Ctx) OnExit(f func(*Ctx, *Reply) *Reply) { c.exits = append(c.exits, f)
 
 // Exits is rep as those called by OnExit want it.
 func (c *Ctx) Exits(rep *Reply) *Reply {
+	if _, ok := rep.Body.(*Content); ok {
+		return rep
+	}
 	for _, f := range c.exits {
 		rep = f(c, rep)
 	}
