@@ -1,0 +1,40 @@
+// Package bodytransformer does what its README says.
+package bodytransformer
+
+import (
+	_ "embed"
+
+	"sluice/plugins"
+)
+
+//go:embed schema.json
+var schema string
+
+// Plugin is body-transformer.
+var Plugin = plugins.Spec{
+	Name:     "body-transformer",
+	Priority: 1080,
+	Version:  "0.1",
+	Schema:   schema,
+	New:      plugins.Build(build),
+}
+
+type config struct {
+	Message string `json:"message"`
+}
+
+type instance struct {
+	config
+}
+
+func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
+	i := &instance{*c}
+	return plugins.Phases{Access: i.access}, nil
+}
+
+func (i *instance) access(c *plugins.Ctx) (*plugins.Reply, error) {
+	if i.Message != "" {
+		c.RespHeader.Set("X-Message", i.Message)
+	}
+	return nil, nil
+}
