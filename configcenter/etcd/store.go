@@ -77,11 +77,11 @@ func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, 
 }
 
 // readAll is read with every key and its revision, objects or not.
-func (c *Center) readAll(ctx context.Context, from string) ([]configcenter.Change, map[string]int64, version, error) {
+func (c *Center) readAll(ctx context.Context, from string) ([]configcenter.Change, *ledger, version, error) {
 	var out []configcenter.Change
-	known := map[string]int64{}
+	known := newLedger()
 	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
-		known[string(kv.Key)] = kv.ModRevision
+		known.put(kv)
 		if o, ok := c.parse(kv); ok {
 			out = append(out, o)
 		}

@@ -30,7 +30,7 @@ type stream struct {
 	answers bool            // the server has answered a request for progress
 	partial []*mvccpb.Event // fragments of a response that is not complete
 	audits  <-chan time.Time
-	known   map[string]int64 // the reader's, kept up to date
+	known   *ledger // the reader's, kept up to date
 }
 
 // openStream asks for the changes after a version.
@@ -187,9 +187,9 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 		}
 		out.Rev = max(out.Rev, e.Kv.ModRevision)
 		if e.Type == mvccpb.Event_PUT {
-			s.known[string(e.Kv.Key)] = e.Kv.ModRevision
+			s.known.put(e.Kv)
 		} else {
-			delete(s.known, string(e.Kv.Key))
+			s.known.drop(e.Kv.Key)
 		}
 		if o, ok := s.c.event(e); ok {
 			out.Changes = append(out.Changes, o)

@@ -27,8 +27,10 @@ type reader struct {
 	yield func(configcenter.Batch, error) bool
 	at    version // everything up to here was handed out
 	pause time.Duration
-	done  bool             // the consumer has enough
-	known map[string]int64 // every key below the prefix, with its revision
+	done  bool    // the consumer has enough
+	known *ledger // every key below the prefix, with its revision
+	// audits counts comparisons: every so many, all keys are compared.
+	audits int
 }
 
 // Watch sends everything and then, batch by batch, what changes. While a batch
