@@ -84,13 +84,14 @@ func (p *parts) openEtcd() error {
 		p.guardStore(s)
 		hosts = []string{s.URL()}
 	}
-	tls, err := etcd.TLSFiles{Cert: e.TLS.Cert, Key: e.TLS.Key, NoVerify: !e.TLS.Verify, SNI: e.TLS.SNI}.Load()
-	if err != nil {
+	tls := p.storeTLS()
+	if _, err := tls.Load(); err != nil {
 		return fmt.Errorf("deployment.etcd.tls: %w", err)
 	}
 	c, err := etcd.Open(etcd.Config{
-		Endpoints: hosts, Prefix: e.Prefix, User: e.User, Password: e.Password, TLS: tls,
-		Timeout: e.Timeout, ResyncDelay: e.ResyncDelay, HealthTimeout: e.HealthCheckTimeout,
+		Endpoints: hosts, Prefix: e.Prefix, User: e.User, Password: e.Password, TLS: tls.Load,
+		PasswordFile: p.cfg.Sluice.StorePasswordFile,
+		Timeout:      e.Timeout, ResyncDelay: e.ResyncDelay, HealthTimeout: e.HealthCheckTimeout,
 		StartupRetry: e.StartupRetry, Log: p.log,
 	})
 	if err != nil {
@@ -108,6 +109,21 @@ func (p *parts) openEtcd() error {
 		p.prepareEtcd(c)
 	}
 	return nil
+}
+
+// storeTLS are the files toward etcd: as in APISIX, the trusted certificates
+// are those of apisix.ssl.
+func (p *parts) storeTLS() etcd.TLSFiles {
+	t := &p.cfg.Deployment.Etcd.TLS
+	f := etcd.TLSFiles{Cert: t.Cert, Key: t.Key, NoVerify: !t.Verify, SNI: t.SNI}
+	if ca := p.cfg.Apisix.SSL.TrustedCertificate; ca != "system" {
+		f.CA = ca
+	}
+	if own := &p.cfg.Sluice.StoreTLS; p.cfg.EmbeddedStore && own.Cert != "" {
+		// Its own etcd: the certificate that this shows is good for asking too.
+		f = etcd.TLSFiles{Cert: own.Cert, Key: own.Key, Same: true}
+	}
+	return f
 }
 
 // guardStore looks after the space of the embedded etcd until that is stopped.

@@ -30,7 +30,7 @@ func (r *reader) audit(ctx context.Context) error {
 		return r.compare(ctx, from)
 	}
 	var count, highest int64
-	err := r.c.do(ctx, "compare "+from, func(ctx context.Context, kv *clientv3.Client) error {
+	err := r.c.ask(ctx, r.link, "compare "+from, func(ctx context.Context, kv *clientv3.Client) error {
 		all, at := clientv3.WithPrefix(), clientv3.WithRev(r.at.rev)
 		n, err := kv.Get(ctx, from, all, at, clientv3.WithCountOnly())
 		if err != nil {
@@ -61,7 +61,7 @@ func (r *reader) audit(ctx context.Context) error {
 func (r *reader) compare(ctx context.Context, from string) error {
 	var count, missing, stale int
 	var sum uint64
-	_, err := r.c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
+	_, err := r.c.pages(ctx, r.link, from, func(kv *mvccpb.KeyValue) {
 		count++
 		key := r.known.hash(kv.Key)
 		sum += mix(key, kv.ModRevision)

@@ -34,7 +34,7 @@ func TestAuditHealsDrift(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			full := 0
-			r := &reader{c: c, pause: firstPause}
+			r := &reader{c: c, link: c.admin, pause: firstPause}
 			r.yield = func(b configcenter.Batch, err error) bool {
 				if err != nil {
 					t.Error(err)
@@ -64,11 +64,11 @@ func TestAuditAgrees(t *testing.T) {
 	}
 	f.AwaitRoute("1", "one")
 	f.AwaitLen(1)
-	_, known, at, err := c.readAll(t.Context(), c.cfg.Prefix+"/")
+	_, known, at, err := c.readAll(t.Context(), c.admin, c.cfg.Prefix+"/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{c: c, at: at, known: known}
+	r := &reader{c: c, link: c.admin, at: at, known: known}
 	if err := r.audit(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -34,11 +34,7 @@ type stream struct {
 }
 
 // openStream asks for the changes after a version.
-func (c *Center) openStream(ctx context.Context, after version) (*stream, error) {
-	client, err := c.conn()
-	if err != nil {
-		return nil, err
-	}
+func (c *Center) openStream(ctx context.Context, client *clientv3.Client, after version) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	w, err := etcdserverpb.NewWatchClient(client.ActiveConnection()).
 		Watch(clientv3.WithRequireLeader(ctx), grpc.MaxCallRecvMsgSize(math.MaxInt32))
