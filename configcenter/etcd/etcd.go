@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ type Center struct {
 	reachable atomic.Bool
 	drifts    atomic.Int64
 	cluster   atomic.Uint64
+	answering sync.Map // endpoints that answer requests for progress
 
 	admin *link // of the Store's reads and writes; each Watch has its own
 }

@@ -251,7 +251,7 @@ func answered(t *testing.T, c *Center) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	for !s.answers {
+	for !s.answers() {
 		if _, err := s.next(at.rev); err != nil {
 			t.Fatal(err)
 		}

@@ -75,11 +75,16 @@ func (l *link) close() error {
 // use returns a client whose endpoint answers, trying each endpoint once or,
 // patient, until ctx ends. It is given back with done.
 func (l *link) use(ctx context.Context) (*lease, error) {
+	var last error
 	for wait := firstPause; ; wait = min(2*wait, time.Second) {
 		cl, err := l.round(ctx)
+		if ctx.Err() != nil && last != nil {
+			return nil, last // it says more than that time is over
+		}
 		if err == nil || !l.patient || status.Code(err) != codes.Unavailable || !pause(ctx, wait) {
 			return cl, err
 		}
+		last = err
 	}
 }
 
@@ -212,7 +217,8 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 			// Without this gRPC waits up to two minutes before it tries again.
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay},
 			MinConnectTimeout: c.cfg.HealthTimeout,
-		})},
+		}), grpc.WithChainUnaryInterceptor(failFast)},
+		MaxUnaryRetries: 2, // the second with a new token; else the link goes elsewhere
 	}
 	if c.cfg.TLS != nil {
 		t, err := c.cfg.TLS()
@@ -243,6 +249,12 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 		return nil, fmt.Errorf("etcd %s: %w", endpoint, err)
 	}
 	return client, nil
+}
+
+// failFast undoes that the client library lets requests wait until the endpoint
+// is back: there may be others.
+func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return invoke(ctx, method, req, reply, cc, append(slices.Clone(opts), grpc.WaitForReady(false))...)
 }
 
 // password is the configured one, or what its file says now.

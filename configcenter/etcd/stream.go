@@ -25,9 +25,9 @@ type stream struct {
 	in      chan *etcdserverpb.WatchResponse // closed when the stream ended
 	ended   error                            // why; valid once in is closed
 	cluster uint64
-	after   int64 // events up to this revision are known
+	from    string // the endpoint
+	after   int64  // events up to this revision are known
 	created bool
-	answers bool            // the server has answered a request for progress
 	partial []*mvccpb.Event // fragments of a response that is not complete
 	audits  <-chan time.Time
 	known   *ledger // the reader's, kept up to date
@@ -57,7 +57,7 @@ func (c *Center) openStream(ctx context.Context, client *clientv3.Client, after 
 		cancel()
 		return nil, fmt.Errorf("etcd watch: %w", err)
 	}
-	s := &stream{c: c, grpc: w, cancel: cancel, cluster: after.cluster, after: after.rev, in: make(chan *etcdserverpb.WatchResponse, 64)}
+	s := &stream{c: c, grpc: w, cancel: cancel, cluster: after.cluster, from: client.Endpoints()[0], after: after.rev, in: make(chan *etcdserverpb.WatchResponse, 64)}
 	go s.receive(ctx)
 	return s, nil
 }
@@ -131,13 +131,19 @@ func (s *stream) await() (*etcdserverpb.WatchResponse, error) {
 			return nil, errAudit
 		case <-timer.C:
 		}
-		if asked && s.answers {
+		if asked && s.answers() {
 			return nil, fmt.Errorf("etcd watch lost: no answer within %v", s.c.cfg.HealthTimeout)
 		}
 		// A failure to send shows as the end of the stream.
 		_ = s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
 			ProgressRequest: &etcdserverpb.WatchProgressRequest{}}})
 	}
+}
+
+// answers reports whether the endpoint has ever answered a request for progress.
+func (s *stream) answers() bool {
+	_, ok := s.c.answering.Load(s.from)
+	return ok
 }
 
 // toAll is the watch id of an answer to a request for progress.
@@ -171,7 +177,7 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 		// The answer to a request was ahead of events in older servers; only
 		// the server's own notification moves the revision on.
 		if r.WatchId == toAll {
-			s.answers = true
+			s.c.answering.Store(s.from, true)
 			return out, nil
 		}
 		out.Rev = max(rev, r.Header.GetRevision())
