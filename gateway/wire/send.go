@@ -173,8 +173,8 @@ func (s *sending) body() error {
 		}
 		return s.flush()
 	}
-	if m, ok := r.Body.(*memoryBody); ok {
-		return s.end(m.rest())
+	if m, ok := r.Body.(inMemory); ok && s.filter == nil {
+		return s.end(m.Bytes())
 	}
 	if u, ok := r.Body.(*upBody); ok {
 		if data, whole := u.whole(); whole {
