@@ -41,6 +41,7 @@ import (
 	multiauth "sluice/plugins/multi-auth"
 	opentelemetry "sluice/plugins/opentelemetry"
 	prometheus "sluice/plugins/prometheus"
+	proxycache "sluice/plugins/proxy-cache"
 	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
@@ -91,6 +92,7 @@ func Registry() plugins.Registry {
 		"consumer-restriction":     &consumerrestriction.Plugin,
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,
 		"forward-auth":             &forwardauth.Plugin,
+		"proxy-cache":              &proxycache.Plugin,
 		"body-transformer":         &bodytransformer.Plugin,
 		"proxy-mirror":             &proxymirror.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
