@@ -43,7 +43,7 @@ type compiler struct {
 // compiled is a route with what the compiler must know to replace it.
 type compiled struct {
 	route *route
-	entry router.Route[*route]
+	when  func(*router.Input) bool // beside path, host, method and address; nil: nothing
 	deps  []resource.Ref
 	order int64
 	off   bool // status 0: not in the router
@@ -171,7 +171,8 @@ func (k *compiler) compileRoutes(old *router.Router[*route], dirty map[string]st
 				del = append(del, id)
 			}
 		default:
-			put = append(put, now.entry)
+			e, _ := now.entry() // it was made without error before
+			put = append(put, e)
 		}
 		k.replace(id, was, now)
 	}
@@ -188,7 +189,8 @@ func (k *compiler) rebuiltRouter() *router.Router[*route] {
 	var all []router.Route[*route]
 	for _, c := range k.routes {
 		if !c.off {
-			all = append(all, c.entry)
+			e, _ := c.entry() // it was made without error before
+			all = append(all, e)
 		}
 	}
 	next, errs := router.New(k.o.Mode, all)
@@ -283,17 +285,10 @@ func (b *routeBuilder) dep(kind resource.Kind, id string) {
 
 func (b *routeBuilder) build() error {
 	def := b.r.def
-	hosts := def.Hosts
-	if def.Host != "" {
-		hosts = []string{def.Host}
-	}
 	if def.ServiceID != "" {
 		b.dep(resource.Services, string(def.ServiceID))
 		if item := b.snap.Get(resource.Services, string(def.ServiceID)); item != nil {
 			b.r.service = item.Value.(*resource.Service)
-			if len(hosts) == 0 {
-				hosts = b.r.service.Hosts
-			}
 		} else {
 			b.r.fail = &plugins.Reply{Status: 404}
 		}
@@ -309,7 +304,7 @@ func (b *routeBuilder) build() error {
 		b.r.websocket = *s.EnableWebsocket
 	}
 	b.r.timeout = def.Timeout
-	return b.entry(hosts)
+	return b.conditions()
 }
 
 // configured is one plugin of a route and the object that configures it.

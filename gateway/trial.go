@@ -13,8 +13,9 @@ import (
 func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 	switch o := obj.(type) {
 	case *resource.Route:
-		b := &routeBuilder{compiler: g.comp, c: &compiled{}, r: &route{def: o}}
-		err := b.entry(nil)
+		r := &route{def: o}
+		b := &routeBuilder{compiler: g.comp, c: &compiled{route: r}, r: r}
+		err := b.conditions()
 		if b.r.filter != nil {
 			b.r.filter.Close()
 		}

@@ -46,6 +46,20 @@ func TestDelayedHeader(t *testing.T) {
 	}
 }
 
+// TestContent: what was answered before goes out as it is.
+func TestContent(t *testing.T) {
+	stored := &Reply{Status: 404, Body: &Content{Bytes: []byte("x")}}
+	chain := NewChain([]*Instance{{Spec: &Spec{Name: "a"}, ErrorResponse: "other",
+		Phases: Phases{Access: func(*Ctx) (*Reply, error) { return stored, nil }}}}, nil)
+	c := new(Ctx)
+	c.Reset(context.Background(), new(wire.Request), nil, nil)
+	c.OnExit(func(*Ctx, *Reply) *Reply { return &Reply{Status: 500} })
+	rep, err := chain.Access(c)
+	if err != nil || c.Exits(rep) != stored {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
 func TestEmptyArrayIsNoMeta(t *testing.T) {
 	if m, err := MetaOf([]byte(" [] ")); err != nil || m.Disable {
 		t.Errorf("%v %v", m, err)
@@ -60,19 +74,5 @@ func TestEmptyArrayIsNoMeta(t *testing.T) {
 	}
 	if filled, err := c.Check("x", []byte("[]"), Conf); err != nil || string(filled) != `{"a":1}` {
 		t.Errorf("%s %v", filled, err)
-	}
-}
-
-// TestContent: what was answered before goes out as it is.
-func TestContent(t *testing.T) {
-	stored := &Reply{Status: 404, Body: &Content{Bytes: []byte("x")}}
-	chain := NewChain([]*Instance{{Spec: &Spec{Name: "a"}, ErrorResponse: "other",
-		Phases: Phases{Access: func(*Ctx) (*Reply, error) { return stored, nil }}}}, nil)
-	c := new(Ctx)
-	c.Reset(context.Background(), new(wire.Request), nil, nil)
-	c.OnExit(func(*Ctx, *Reply) *Reply { return &Reply{Status: 500} })
-	rep, err := chain.Access(c)
-	if err != nil || c.Exits(rep) != stored {
-		t.Errorf("%+v, %v", rep, err)
 	}
 }
