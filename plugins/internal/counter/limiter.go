@@ -185,7 +185,7 @@ func (l *Limiter) resolve(c *plugins.Ctx, quotas []quota) ([]quota, error) {
 const maxWindow = int64(1<<63-1) / int64(time.Second) / 4
 
 func (l *Limiter) take(c *plugins.Ctx, q *quota, cost int64) *plugins.Reply {
-	s, err := l.store.Take(c, q.key, Quota{
+	s, err := l.store.Take(c.Context, q.key, Quota{
 		Limit:   q.limit,
 		Window:  time.Duration(min(q.window, maxWindow)) * time.Second,
 		Sliding: l.WindowType == "sliding",
