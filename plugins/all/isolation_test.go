@@ -313,6 +313,7 @@ func (w *isolation) request(c *call) *http.Request {
 	q.Header.Set("Cookie", "c="+c.canary)
 	q.Header.Set("User-Agent", "ua-"+c.canary)
 	q.Header.Set("X-Consumer-Username", "spoofed")
+	q.Header.Set("X-Forwarded-Host", c.canary)
 	if c.status != 0 {
 		q.Header.Set("X-Want-Status", fmt.Sprint(c.status))
 	}

@@ -66,7 +66,7 @@ func (w *text) String() string {
 
 // accessFormat names as many kinds of variables as fit on a line.
 const accessFormat = `$remote_addr "$request" $status $http_host $http_x_canary $consumer_name $route_id $request_id ` +
-	`$upstream_addr $upstream_uri $arg_q $cookie_c $http_user_agent $uri $args $sent_http_x_up $apisix_request_id`
+	`$upstream_addr $upstream_uri $arg_q $cookie_c $http_user_agent $uri $args $original_x_forwarded_host $sent_http_x_up $apisix_request_id`
 
 // newRig starts a gateway with the plugins of the catalog.
 func newRig(t testing.TB, catalog *plugins.Catalog) *rig {
