@@ -62,6 +62,7 @@ var probes = map[string][]probe{
 	"file-logger": {{conf: `{"path":"$DIR/$ROUTE.log","include_req_body":true,"include_resp_body":true}`}},
 	"forward-auth": {{conf: `{"uri":"$HTTP/auth","request_headers":["X-Canary","Authorization"],"upstream_headers":["X-User-ID"],"client_headers":["X-User-ID"],"extra_headers":{"X-Route":"$route_id"}}`},
 		{name: "body", conf: `{"uri":"$HTTP/auth","request_method":"POST","upstream_headers":["X-User-ID"]}`}},
+	"grpc-web":  {{conf: `{}`, headers: `{"Content-Type":"application/grpc-web"}`, body: "\x00\x00\x00\x00\x0d$CANARY"}},
 	"gzip":      {{conf: `{"types":["application/json"],"min_length":1}`, headers: `{"Accept-Encoding":"gzip"}`}},
 	"hmac-auth": {{conf: `{}`, mask: "^(authorization|date)$"}, {name: "body", conf: `{"validate_request_body":true,"hide_credentials":true}`, mask: "^date$"}},
 	"http-logger": {{conf: `{"uri":"$HTTP/log","auth_header":"Bearer $ROUTE","batch_max_size":1,"include_req_body":true,"include_resp_body":true}`},
