@@ -11,11 +11,32 @@ import (
 
 // event is encoded once for all who get it.
 type event struct {
-	key    []byte // as clients see it
-	del    bool
-	rev    int64
-	create int64
-	wire   []byte // as a field of a watch response
+	key  []byte // as clients see it
+	del  bool
+	body []byte // the event without the value before
+	prev []byte // what is to be added for who wants that too
+}
+
+// size of the event in a watch response.
+func (e *event) size(prev bool) int {
+	n := len(e.body)
+	if prev {
+		n += len(e.prev)
+	}
+	return protowire.SizeTag(eventsField) + protowire.SizeBytes(n)
+}
+
+func (e *event) append(to []byte, prev bool) []byte {
+	n := len(e.body)
+	if prev {
+		n += len(e.prev)
+	}
+	to = protowire.AppendTag(to, eventsField, protowire.BytesType)
+	to = append(protowire.AppendVarint(to, uint64(n)), e.body...)
+	if prev {
+		to = append(to, e.prev...)
+	}
+	return to
 }
 
 // batch is the events of one revision; they are never parted.
@@ -25,8 +46,12 @@ type batch struct {
 	bytes  int
 }
 
-// eventsField is the number of the events in a watch response.
-const eventsField = 11
+// eventsField is the number of the events in a watch response, prevField that
+// of the value before in an event.
+const (
+	eventsField = 11
+	prevField   = 3
+)
 
 // encode groups events by revision and cuts the namespace off their keys.
 func encode(events []*mvccpb.Event, namespace string) ([]batch, error) {
@@ -35,25 +60,27 @@ func encode(events []*mvccpb.Event, namespace string) ([]batch, error) {
 		if e.Kv == nil || len(e.Kv.Key) < len(namespace) {
 			continue
 		}
-		if namespace != "" {
-			e.Kv.Key = e.Kv.Key[len(namespace):]
-			if e.PrevKv != nil {
-				e.PrevKv.Key = e.Kv.Key
+		e.Kv.Key = e.Kv.Key[len(namespace):]
+		ev := event{key: e.Kv.Key, del: e.Type == mvccpb.Event_DELETE}
+		if p := e.PrevKv; p != nil {
+			p.Key = e.Kv.Key
+			prev, err := proto.Marshal(p)
+			if err != nil {
+				return nil, err
 			}
+			ev.prev = protowire.AppendBytes(protowire.AppendTag(nil, prevField, protowire.BytesType), prev)
+			e.PrevKv = nil
 		}
-		size := proto.Size(e)
-		wire := protowire.AppendTag(make([]byte, 0, size+8), eventsField, protowire.BytesType)
-		wire, err := proto.MarshalOptions{}.MarshalAppend(protowire.AppendVarint(wire, uint64(size)), e)
-		if err != nil {
+		var err error
+		if ev.body, err = proto.Marshal(e); err != nil {
 			return nil, err
 		}
 		if n := len(bs); n == 0 || bs[n-1].rev != e.Kv.ModRevision {
 			bs = append(bs, batch{rev: e.Kv.ModRevision})
 		}
 		b := &bs[len(bs)-1]
-		b.events = append(b.events, event{key: slices.Clone(e.Kv.Key), del: e.Type == mvccpb.Event_DELETE,
-			rev: e.Kv.ModRevision, create: e.Kv.CreateRevision, wire: wire})
-		b.bytes += len(wire) + len(e.Kv.Key) + eventBytes
+		b.events = append(b.events, ev)
+		b.bytes += len(ev.key) + len(ev.body) + len(ev.prev) + eventBytes
 	}
 	return bs, nil
 }
@@ -71,6 +98,7 @@ func since(bs []batch, rev int64) int {
 type taste struct {
 	span            span
 	noPut, noDelete bool
+	prev            bool // with the values before
 }
 
 func (t *taste) wants(e *event) bool {
@@ -102,7 +130,7 @@ func read(bs []batch, t *taste, from, until int64) *page {
 		n := 0
 		for k := range bs[end].events {
 			if t.wants(&bs[end].events[k]) {
-				n += len(bs[end].events[k].wire)
+				n += bs[end].events[k].size(t.prev)
 			}
 		}
 		if size > 0 && size+n > pageBytes {
@@ -122,11 +150,11 @@ func read(bs []batch, t *taste, from, until int64) *page {
 			if !t.wants(e) {
 				continue
 			}
-			if len(p.body) > part && len(p.body)-part+len(e.wire) > partBytes {
+			if len(p.body) > part && len(p.body)-part+e.size(t.prev) > partBytes {
 				part = len(p.body)
 				p.parts = append(p.parts, part)
 			}
-			p.body = append(p.body, e.wire...)
+			p.body = e.append(p.body, t.prev)
 		}
 	}
 	p.parts = append(p.parts, len(p.body))

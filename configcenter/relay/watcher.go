@@ -74,7 +74,7 @@ func (st *stream) create(c *pb.WatchCreateRequest) error {
 	case sp.empty():
 		return refuse(rev, reasonEmpty)
 	}
-	w := &watcher{st: st, taste: taste{span: sp}, id: c.WatchId, next: c.StartRevision, progress: c.ProgressNotify, fragment: c.Fragment, quiet: true}
+	w := &watcher{st: st, taste: taste{span: sp, prev: c.PrevKv}, id: c.WatchId, next: c.StartRevision, progress: c.ProgressNotify, fragment: c.Fragment, quiet: true}
 	for _, f := range c.Filters {
 		w.noPut = w.noPut || f == pb.WatchCreateRequest_NOPUT
 		w.noDelete = w.noDelete || f == pb.WatchCreateRequest_NODELETE
