@@ -130,7 +130,7 @@ func (f *feed) progress(rev int64) {
 // Many watchers are told at intervals, so that each is told more at a time:
 // what is told is the same, and the telling costs by the message.
 const (
-	paceEach = 10 * time.Microsecond
+	paceEach = 7 * time.Microsecond
 	paceMost = 100 * time.Millisecond
 )
 

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // handler serves one call of a client.
@@ -35,6 +36,13 @@ func (r *Relay) handlers() map[string]handler {
 			name := "/" + d.ServiceName + "/" + m.StreamName
 			hs[name] = func(in grpc.ServerStream) error { return r.forwardStream(in, name) }
 		}
+	}
+	for name, newQ := range map[string]func() proto.Message{
+		pb.KV_Put_FullMethodName:         func() proto.Message { return new(pb.PutRequest) },
+		pb.KV_DeleteRange_FullMethodName: func() proto.Message { return new(pb.DeleteRangeRequest) },
+		pb.KV_Txn_FullMethodName:         func() proto.Message { return new(pb.TxnRequest) },
+	} {
+		hs[name] = func(in grpc.ServerStream) error { return r.forwardWrite(in, name, newQ()) }
 	}
 	for name, h := range r.rewriters() {
 		hs[name] = h

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"bytes"
-	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -69,19 +68,18 @@ func rewrite[Q, A any, QP interface {
 		if err := s.RecvMsg(q); err != nil {
 			return err
 		}
+		spans := written(q)
 		if err := in(q); err != nil {
 			return err
 		}
-		if err := r.write(s.Context(), method, q, a); err != nil {
+		err := r.call(s.Context(), method, q, a)
+		r.cache.wrote(spans)
+		if err != nil {
 			return err
 		}
 		out(a)
 		return s.SendMsg(a)
 	}
-}
-
-func (r *Relay) write(ctx context.Context, method string, q, a proto.Message) error {
-	return r.call(ctx, method, q, a)
 }
 
 // names puts keys into a namespace, and takes them out of it.

@@ -25,7 +25,7 @@ const grace = time.Second
 
 // Buffers of a connection: many clients, each of which says little.
 const (
-	readBuffer  = 2 << 10
+	readBuffer  = 1 << 10
 	writeBuffer = 16 << 10
 )
 

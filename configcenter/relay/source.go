@@ -132,6 +132,13 @@ func (f *feed) usable() bool {
 	return f.failed == ""
 }
 
+// followed says whether the cluster tells the feed what happens.
+func (f *feed) followed() bool {
+	f.src.mu.Lock()
+	defer f.src.mu.Unlock()
+	return f.src.up != nil && f.src.up.byID[f.id] != nil
+}
+
 // linger is how long a feed without members is kept: a client that reconnects
 // finds what it missed.
 const linger = 30 * time.Second

@@ -6,7 +6,6 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
 
 // watcher is one of the watches of a stream. It belongs to the stream's sender,
@@ -262,15 +261,7 @@ func (w *watcher) send(p *page) error {
 
 // beginning is a watch response without its events, encoded.
 func (w *watcher) beginning(rev int64, fragment bool) []byte {
-	h := w.st.r.head(rev)
-	size := proto.Size(h)
-	b := make([]byte, 0, size+24)
-	b = protowire.AppendTag(b, 1, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
-	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, h)
-	if err != nil {
-		panic("a response header cannot be encoded: " + err.Error()) // it has only numbers
-	}
+	b := beginning(w.st.r.head(rev))
 	if w.id != 0 {
 		b = protowire.AppendTag(b, 2, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(w.id))

@@ -30,7 +30,7 @@ type watcher struct {
 	next    int64  // number of the update that must come next; 0: any
 	seen    atomic.Int64
 	wrong   atomic.Int64
-	into    *histogram
+	into    atomic.Pointer[histogram]
 }
 
 const prefix = "/bench/"
@@ -42,7 +42,8 @@ func open(addr string, window uint32, into *histogram) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{conn: conn, fr: http2.NewFramer(conn, bufio.NewReaderSize(conn, 2048)), into: into}
+	w := &watcher{conn: conn, fr: http2.NewFramer(conn, bufio.NewReaderSize(conn, 2048))}
+	w.into.Store(into)
 	w.fr.SetReuseFrames()
 	var out bytes.Buffer
 	out.WriteString(http2.ClientPreface)
@@ -163,6 +164,7 @@ func (w *watcher) data(d []byte, message func([]byte) error) error {
 // when it was written.
 func (w *watcher) take(m []byte) error {
 	now := time.Now().UnixNano()
+	w.into.Load().messages.Add(1)
 	return fields(m, func(num protowire.Number, event []byte) error {
 		if num != 11 {
 			return nil
@@ -187,7 +189,7 @@ func (w *watcher) count(number, delay int64) {
 	}
 	w.next = number + 1
 	w.seen.Store(number)
-	w.into.add(delay)
+	w.into.Load().add(delay)
 }
 
 // fields calls f for the fields of a message that have a length.
@@ -218,7 +220,10 @@ func fields(m []byte, f func(protowire.Number, []byte) error) error {
 }
 
 // histogram counts delays, 16 classes to each doubling.
-type histogram struct{ counts [64 * 16]atomic.Int64 }
+type histogram struct {
+	counts   [64 * 16]atomic.Int64
+	messages atomic.Int64 // that the delays came in
+}
 
 func (h *histogram) add(ns int64) {
 	v := uint64(max(ns, 16))

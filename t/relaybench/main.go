@@ -38,6 +38,7 @@ type row struct {
 	streams           float64
 	memory            float64 // bytes per watcher
 	cpu               float64 // processors
+	messages          int64   // in which the events came
 	stuck             int
 	stuckP99          time.Duration // with clients that do not read
 	calmP99           time.Duration // without, just before and after

@@ -56,12 +56,14 @@ func (b *bench) measure(name string, watchers int) (*row, error) {
 	if r.streams, err = etcd.metric("etcd_debugging_mvcc_watch_stream_total"); err != nil {
 		return nil, err
 	}
-	cpu := subject.cpu()
+	cpu, mine := subject.cpu(), self()
 	h, err := l.phase(w, b.duration)
 	if err != nil {
 		return nil, err
 	}
 	r.cpu = (subject.cpu() - cpu).Seconds() / b.duration.Seconds()
+	r.messages = h.messages.Load()
+	fmt.Fprintf(os.Stderr, "per message: %v of the subject, %v of the clients\n", (subject.cpu()-cpu)/time.Duration(max(1, r.messages)), (self()-mine)/time.Duration(max(1, r.messages)))
 	r.p50, r.p99, r.longest = h.at(0.5), h.at(0.99), h.at(0.999999)
 	r.memory = float64(subject.rss()-before) / float64(watchers)
 	r.complete = l.complete(w.number)
@@ -109,6 +111,7 @@ func (h *histogram) merge(o *histogram) {
 	for i := range o.counts {
 		h.counts[i].Add(o.counts[i].Load())
 	}
+	h.messages.Add(o.messages.Load())
 }
 
 // open connects the clients.
@@ -172,7 +175,7 @@ func (l *load) phase(w *writer, d time.Duration) (*histogram, error) {
 		hs[i] = &histogram{}
 	}
 	for i, c := range l.all { // nothing comes between phases
-		c.into = hs[i%len(hs)]
+		c.into.Store(hs[i%len(hs)])
 	}
 	if err := w.write(d); err != nil {
 		return nil, err

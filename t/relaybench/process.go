@@ -99,8 +99,13 @@ func (p *process) rss() int64 {
 }
 
 // cpu is the processor time that the process has used.
-func (p *process) cpu() time.Duration {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+func (p *process) cpu() time.Duration { return cpu(p.cmd.Process.Pid) }
+
+// self is the processor time of the clients.
+func self() time.Duration { return cpu(os.Getpid()) }
+
+func cpu(pid int) time.Duration {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
