@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	operations = flag.Int("operations", 400, "how many operations the comparison with etcd makes")
+	operations = flag.Int("operations", 200, "how many operations the comparison with etcd makes")
 	seed       = flag.Uint64("seed", 1, "of the comparison with etcd; 0: a new one")
 )
 
@@ -114,7 +114,7 @@ func (c *comparison) step() {
 	case n < 65:
 		q := &pb.TxnRequest{}
 		for _, k := range c.random.Perm(18)[:1+c.random.IntN(5)] {
-			p := &pb.PutRequest{Key: fmt.Appendf(nil, "/%c/%d", 'a'+k/6, k%6), Value: make([]byte, c.random.IntN(400_000)), IgnoreLease: false}
+			p := &pb.PutRequest{Key: fmt.Appendf(nil, "/%c/%d", 'a'+k/6, k%6), Value: make([]byte, c.random.IntN(100_000)), IgnoreLease: false}
 			q.Success = append(q.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: p}})
 		}
 		c.rev = must(c.kv().Txn(c.ctx, q))(c.t).Header.Revision
