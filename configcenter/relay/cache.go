@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+
+	"sluice/configcenter/relay/keys"
 )
 
 // Bounds of the cache.
@@ -107,10 +109,10 @@ func (c *cache) pass(ctx context.Context, q *pb.RangeRequest) (any, error) {
 }
 
 func (c *cache) ask(ctx context.Context, q *pb.RangeRequest) (*pb.RangeResponse, error) {
-	n := &names{prefix: c.r.cfg.Namespace}
-	if n.prefix != "" {
+	n := keys.Names{Prefix: c.r.cfg.Namespace}
+	if n.Prefix != "" {
 		q = proto.Clone(q).(*pb.RangeRequest)
-		if err := n.read(q); err != nil {
+		if err := n.Read(q); err != nil {
 			return nil, err
 		}
 	}
@@ -127,7 +129,7 @@ func (c *cache) ask(ctx context.Context, q *pb.RangeRequest) (*pb.RangeResponse,
 		}
 	}
 	c.saw(a.Header.GetRevision())
-	n.rangeOut(a)
+	n.ReadOut(a)
 	return a, nil
 }
 

@@ -69,6 +69,9 @@ func three(t *testing.T) []*node {
 // Members that stop one after the other, and then all but one, cost no client
 // its watch; when there is a leader again, everything comes, once.
 func TestLeaderLoss(t *testing.T) {
+	if !*cluster {
+		t.Skip("takes half a minute: with -cluster")
+	}
 	ns := three(t)
 	var endpoints []string
 	for _, n := range ns {

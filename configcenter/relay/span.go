@@ -1,14 +1,12 @@
 package relay
 
-import (
-	"strings"
-)
+import "sluice/configcenter/relay/keys"
 
 // span is a range of keys as etcd's requests give it: one key when end is
 // empty, all keys from key on when end is a zero byte.
 type span struct{ key, end string }
 
-const open = "\x00"
+const open = keys.Open
 
 // watchSpan is the span of a watch, for which no key is the smallest.
 func watchSpan(key, end []byte) span {
@@ -56,23 +54,6 @@ func (s span) within(namespace string) span {
 	if namespace == "" {
 		return s
 	}
-	in := span{key: namespace + s.key}
-	switch s.end {
-	case "":
-	case open:
-		in.end = after(namespace)
-	default:
-		in.end = namespace + s.end
-	}
-	return in
-}
-
-// after is the end of the range of all keys with a prefix.
-func after(prefix string) string {
-	trimmed := strings.TrimRight(prefix, "\xff")
-	if trimmed == "" {
-		return open
-	}
-	last := len(trimmed) - 1
-	return trimmed[:last] + string([]byte{trimmed[last] + 1})
+	key, end := keys.Within(namespace, s.key, s.end)
+	return span{key, end}
 }

@@ -180,8 +180,9 @@ func (l *load) phase(w *writer, d time.Duration) (*histogram, error) {
 	if err := w.write(d); err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(draining); time.Now().Before(end) && !l.have(w.number); {
-		time.Sleep(50 * time.Millisecond)
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for end := time.Now().Add(draining); time.Now().Before(end) && !l.have(w.number); <-t.C {
 	}
 	h := &histogram{}
 	for _, o := range hs {
