@@ -37,7 +37,7 @@ var layers = []struct {
 	{"router", 1}, {"balancer", 1}, {"balancer/probe", 2}, {"configcenter", 1}, {"plugins", 1},
 	{"gateway/lua/value", 0}, {"gateway/lua/*", 1}, {"plugins/internal/redisx", 2}, {"plugins/internal/*", 3},
 	{"gateway/stream", 3}, {"gateway/*", 2}, {"admin", 3}, {"admin/*", 2},
-	{"configcenter/adapter/mvcc", 1}, {"configcenter/adapter/*", 2}, {"configcenter/*", 3},
+	{"configcenter/relay/*", 2}, {"configcenter/adapter/mvcc", 1}, {"configcenter/adapter/*", 2}, {"configcenter/*", 3},
 	{"balancer/discovery/*", 3}, {"plugins/all", 5}, {"plugins/*", 4},
 	{"gateway", 4},
 	{"cmd/*", 6}, {"t", 7}, {"t/*", 7},
