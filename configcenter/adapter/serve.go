@@ -33,7 +33,7 @@ func (s *Server) Register(g *grpc.Server) {
 	pb.RegisterLeaseServer(g, lease{s: s})
 	pb.RegisterClusterServer(g, cluster{s: s})
 	pb.RegisterMaintenanceServer(g, maintenance{s: s})
-	pb.RegisterAuthServer(g, auth{s: s})
+	pb.RegisterAuthServer(g, users{s: s})
 }
 
 // Serve answers gRPC and the JSON gateway on l until ctx ends or l fails. It

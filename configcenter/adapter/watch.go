@@ -10,6 +10,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"sluice/configcenter/adapter/mvcc"
@@ -140,12 +142,19 @@ const (
 )
 
 func (st *stream) create(r *pb.WatchCreateRequest) error {
-	now, err := st.s.state(st.Context())
+	var denied error
+	now, err := st.s.allowed(st.Context(), func(c *caller) error {
+		denied = c.mayRange(&pb.RangeRequest{Key: startKey(r), RangeEnd: r.RangeEnd})
+		return nil
+	})
+	if status.Code(err) == codes.Unauthenticated {
+		denied, err = err, nil
+	}
 	if err != nil {
 		return err
 	}
 	resp := &pb.WatchResponse{Header: st.s.header(now.Rev), WatchId: noWatch, Created: true}
-	if resp.CancelReason = st.refuse(r); resp.CancelReason != "" {
+	if resp.CancelReason = st.refuse(r, denied); resp.CancelReason != "" {
 		resp.Canceled = true
 		return st.Send(resp)
 	}
@@ -184,11 +193,13 @@ func startKey(r *pb.WatchCreateRequest) []byte {
 	return r.Key
 }
 
-func (st *stream) refuse(r *pb.WatchCreateRequest) string {
+func (st *stream) refuse(r *pb.WatchCreateRequest, denied error) string {
 	open := len(r.RangeEnd) == 1 && r.RangeEnd[0] == 0
 	switch {
 	case r.StartRevision < 0:
 		return rpctypes.ErrCompacted.Error()
+	case denied != nil:
+		return denied.Error()
 	case len(r.RangeEnd) > 0 && !open && bytes.Compare(startKey(r), r.RangeEnd) >= 0:
 		return reasonEmpty
 	case r.WatchId != 0 && st.watchers[r.WatchId] != nil:
