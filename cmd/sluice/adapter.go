@@ -8,12 +8,10 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"time"
 
 	"sluice/configcenter/adapter"
-	"sluice/configcenter/adapter/memory"
-	"sluice/configcenter/adapter/mvcc"
+	"sluice/configcenter/adapter/backend"
 )
 
 var adapterCommand = command{
@@ -31,7 +29,7 @@ Example:
 
 func serveAdapter(c *command, env *environment, args []string) (err error) {
 	fs := c.flags(env)
-	backend := fs.String("backend", "memory", "memory or memory:PATH")
+	store := fs.String("backend", "memory", "one of "+backend.Forms)
 	listen := fs.String("listen-addr", "127.0.0.1:2379", "address to listen on")
 	advertise := fs.String("advertise-client-url", "", "URL that the member list shows (default: the address)")
 	retention := fs.Duration("auto-compaction-retention", time.Hour, "how long old revisions are kept; 0 for ever")
@@ -49,7 +47,7 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 		}
 		conf.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	if conf.Backend, err = openBackend(*backend); err != nil {
+	if conf.Backend, err = backend.Open(*store); err != nil {
 		return fmt.Errorf("--backend: %w", err)
 	}
 	defer func() { err = errors.Join(err, conf.Backend.Close()) }()
@@ -88,15 +86,4 @@ func untilSignal(env *environment, serve func(context.Context) error) error {
 			return <-served
 		}
 	}
-}
-
-// openBackend opens the store that a --backend names.
-func openBackend(name string) (mvcc.Backend, error) {
-	if name == "memory" {
-		return memory.New(), nil
-	}
-	if path, ok := strings.CutPrefix(name, "memory:"); ok && path != "" {
-		return memory.Open(path)
-	}
-	return nil, fmt.Errorf("%q is not known: must be memory or memory:PATH", name)
 }

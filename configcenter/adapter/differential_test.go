@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
+
+	"sluice/configcenter/adapter/backendtest"
 )
 
 var (
@@ -24,8 +26,8 @@ var (
 // The same random operations on an adapter and on an etcd have the same
 // answers, and the same events come out of both.
 func TestLikeEtcd(t *testing.T) {
-	for name, open := range backends {
-		t.Run(name, func(t *testing.T) {
+	for _, kind := range backendtest.Kinds {
+		t.Run(kind.Name, func(t *testing.T) {
 			s := *seed
 			if s == 0 {
 				s = uint64(time.Now().UnixNano())
@@ -33,7 +35,7 @@ func TestLikeEtcd(t *testing.T) {
 			t.Logf("-seed=%d", s)
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
-			p := &pairing{t: t, ctx: ctx, random: rand.New(rand.NewPCG(s, 0)), ours: dial(t, serve(t, open(t))), etcd: dial(t, realEtcd(t))}
+			p := &pairing{t: t, ctx: ctx, random: rand.New(rand.NewPCG(s, 0)), ours: dial(t, serve(t, kind.Open(t))), etcd: dial(t, realEtcd(t))}
 			for p.done < *operations && !t.Failed() {
 				p.step()
 				p.done++

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"path/filepath"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"sluice/configcenter/adapter"
-	"sluice/configcenter/adapter/memory"
+	"sluice/configcenter/adapter/backendtest"
 	"sluice/configcenter/adapter/mvcc"
 	"sluice/configcenter/embedded"
 )
@@ -23,13 +23,7 @@ import (
 // patience is how long anything may take before a test gives up.
 const patience = time.Minute
 
-// backends opens an empty store of each kind; the test closes it.
-var backends = map[string]func(testing.TB) mvcc.Backend{
-	"memory": func(testing.TB) mvcc.Backend { return memory.New() },
-	"file": func(t testing.TB) mvcc.Backend {
-		return must(memory.Open(filepath.Join(t.TempDir(), "store")))(t)
-	},
-}
+func TestMain(m *testing.M) { os.Exit(backendtest.Run(m)) }
 
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {

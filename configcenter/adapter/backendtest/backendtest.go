@@ -1,0 +1,56 @@
+// Package backendtest is the list of the etcd adapter's stores, for tests that
+// have to pass on each of them. It does not know what the tests look at.
+package backendtest
+
+import (
+	"path/filepath"
+	"testing"
+
+	"sluice/configcenter/adapter/backend"
+	"sluice/configcenter/adapter/mvcc"
+)
+
+// Kind is one kind of store.
+type Kind struct {
+	Name    string
+	Durable bool // the store outlives the process, even one that is killed
+	Shared  bool // several processes may have it open at the same time
+
+	// make returns the name of a new empty store as backend.Open takes it. The
+	// store ends with the test.
+	make func(testing.TB) string
+}
+
+// Kinds are all there are.
+var Kinds = []Kind{
+	{Name: "memory", make: func(testing.TB) string { return "memory" }},
+	{Name: "file", Durable: true, make: func(t testing.TB) string {
+		return "memory:" + filepath.Join(t.TempDir(), "store")
+	}},
+}
+
+// URL makes an empty store and returns its name, as --backend takes it.
+func (k Kind) URL(t testing.TB) string {
+	t.Helper()
+	return k.make(t)
+}
+
+// Open makes an empty store and opens it. The caller closes it.
+func (k Kind) Open(t testing.TB) mvcc.Backend {
+	t.Helper()
+	return Open(t, k.make(t))
+}
+
+// Open opens the store of a URL. The caller closes it.
+func Open(t testing.TB, url string) mvcc.Backend {
+	t.Helper()
+	b, err := backend.Open(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// Run tells the tests of a package to run, and ends what they started. A
+// package that uses Kinds calls it from TestMain.
+func Run(m *testing.M) int { return m.Run() }
