@@ -10,6 +10,9 @@ import (
 	"sluice/configcenter/adapter/mvcc"
 )
 
+// clusterVersion is what etcd's members of this version agree on.
+var clusterVersion = version.Cluster(version.Version) + ".0"
+
 // cluster shows a cluster of one member that cannot change.
 type cluster struct {
 	pb.UnimplementedClusterServer
@@ -74,7 +77,7 @@ func (m maintenance) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmRe
 }
 
 func (m maintenance) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
-	resp := &pb.StatusResponse{Version: version.Version, StorageVersion: version.MinClusterVersion, Leader: m.s.member, RaftTerm: term}
+	resp := &pb.StatusResponse{Version: version.Version, StorageVersion: clusterVersion, Leader: m.s.member, RaftTerm: term}
 	err := m.s.view(ctx, func(tx mvcc.Tx) (err error) {
 		if err := m.s.permit(ctx, tx, (*caller).someone); err != nil {
 			return err
@@ -95,11 +98,7 @@ func (m maintenance) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*
 	if _, err := m.s.allowed(ctx, (*caller).admin); err != nil {
 		return nil, err
 	}
-	if err := m.s.fault(m.s.db.Defragment(ctx)); err != nil {
-		return nil, err
-	}
-	st, err := m.s.state(ctx)
-	return &pb.DefragmentResponse{Header: m.s.header(st.Rev)}, err
+	return orNone(&pb.DefragmentResponse{}, m.s.fault(m.s.db.Defragment(ctx)))
 }
 
 func (m maintenance) MoveLeader(ctx context.Context, _ *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {

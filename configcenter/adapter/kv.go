@@ -118,6 +118,7 @@ func (k kv) RangeStream(r *pb.RangeRequest, out pb.KV_RangeStreamServer) error {
 		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
 	}
 	part := proto.Clone(r).(*pb.RangeRequest)
+	part.SortTarget = pb.RangeRequest_KEY
 	var total, sent, rev int64
 	for {
 		part.Limit = streamPage

@@ -98,26 +98,47 @@ func (m maintenance) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashK
 		if rev <= 0 {
 			rev = t.rev()
 		}
-		sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
-		sum.Write([]byte("key")) // the name of etcd's bucket
-		for row, err := range history(tx, rev) {
-			if err != nil {
-				return err
-			}
-			k, v, err := kept(&row)
-			if err != nil {
-				return err
-			}
-			sum.Write(k)
-			sum.Write(v)
-		}
-		resp.Header, resp.Hash, resp.HashRevision, resp.CompactRevision = m.s.header(t.rev()), sum.Sum32(), rev, t.st.Compact
-		return nil
+		resp.Header, resp.HashRevision, resp.CompactRevision = m.s.header(t.rev()), rev, t.st.Compact
+		var err error
+		resp.Hash, err = sum(tx, rev)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return resp, nil
+}
+
+// sum is etcd's checksum of its keys up to a revision. Of what is older than
+// the compaction it has only what is seen at that revision, if anything is.
+func sum(tx mvcc.Tx, rev int64) (uint32, error) {
+	type place struct{ rev, sub int64 }
+	seen := map[place]bool{}
+	now, err := tx.Range(mvcc.Span{Open: true}, rev, 0, false)
+	if err != nil {
+		return 0, err
+	}
+	for i := range now {
+		seen[place{now[i].Rev, now[i].Sub}] = true
+	}
+	compact := tx.State().Compact
+	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
+	sum.Write([]byte("key")) // the name of etcd's bucket
+	for row, err := range history(tx, rev) {
+		if err != nil {
+			return 0, err
+		}
+		if row.Rev <= compact && len(seen) > 0 && !seen[place{row.Rev, row.Sub}] {
+			continue
+		}
+		k, v, err := kept(&row)
+		if err != nil {
+			return 0, err
+		}
+		sum.Write(k)
+		sum.Write(v)
+	}
+	return sum.Sum32(), nil
 }
 
 // Hash is that of the keys, as there is nothing else that all stores have.

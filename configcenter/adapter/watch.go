@@ -81,8 +81,9 @@ func (w watch) Watch(out pb.Watch_WatchServer) error {
 		case <-moved:
 		case <-again:
 		case err = <-failed:
-			if err == nil {
-				return nil
+			if err == nil { // no more requests; the watches stay
+				failed = nil
+				continue
 			}
 			return rpctypes.ErrGRPCWatchCanceled
 		case <-ctx.Done():
@@ -210,8 +211,7 @@ func (st *stream) refuse(r *pb.WatchCreateRequest, denied error) string {
 
 func (st *stream) compacted(w *watcher, rev int64) error {
 	delete(st.watchers, w.id)
-	now, _ := st.s.hub.now()
-	return st.Send(&pb.WatchResponse{Header: st.s.header(now), WatchId: w.id, Canceled: true, CompactRevision: rev})
+	return st.Send(&pb.WatchResponse{Header: st.s.header(0), WatchId: w.id, Canceled: true, CompactRevision: rev})
 }
 
 // deliver sends each watcher at most one page of what is new. It says whether
@@ -244,11 +244,22 @@ func (st *stream) deliver() (more bool, err error) {
 	}
 	if st.asked > 0 && !more && rev >= st.asked {
 		st.asked = 0
-		if len(st.watchers) > 0 { // etcd, too, says nothing when nobody watches
+		if st.progressive(rev) {
 			return more, st.Send(&pb.WatchResponse{Header: st.s.header(rev), WatchId: noWatch})
 		}
 	}
 	return more, nil
+}
+
+// progressive says whether there is progress to tell at a revision. etcd says
+// nothing when nobody watches, or while somebody waits for a later revision.
+func (st *stream) progressive(rev int64) bool {
+	for _, w := range st.watchers {
+		if w.next > rev+1 {
+			return false
+		}
+	}
+	return len(st.watchers) > 0
 }
 
 // past reads a page of what the watcher has not seen from the store. compact

@@ -1,15 +1,14 @@
 package adapter_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"google.golang.org/protobuf/encoding/prototext"
 )
 
 // watching is one watch stream on both sides.
@@ -44,8 +43,8 @@ func (p *pairing) receive(s *side) *receiver {
 	return r
 }
 
-// stream opens a stream on both sides, with a watch for sync.
-func (p *pairing) stream() *watching {
+// streams opens a stream on both sides, with a watch for sync.
+func (p *pairing) streams() *watching {
 	w := &watching{p, p.receive(p.ours), p.receive(p.etcd)}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("none")}}})
 	w.await((*pb.WatchResponse).GetCreated)
@@ -113,8 +112,7 @@ func (r *receiver) note(m *pb.WatchResponse) {
 		return // the stream has ended
 	}
 	for _, e := range m.Events {
-		text, err := prototext.MarshalOptions{Multiline: true}.Marshal(e)
-		r.seen[m.WatchId] += string(bytes.ReplaceAll(text, []byte("  "), []byte(" "))) + fmt.Sprintln(err)
+		r.seen[m.WatchId] += text(e)
 	}
 	if m.Created || m.Canceled {
 		r.seen[m.WatchId] += fmt.Sprintln("created", m.Created, "canceled", m.Canceled, m.CompactRevision, m.CancelReason)
@@ -124,7 +122,7 @@ func (r *receiver) note(m *pb.WatchResponse) {
 // watch adds a watch to a stream, and sees that it has caught up.
 func (p *pairing) watch() {
 	if len(p.watches) < 3 {
-		p.watches = append(p.watches, p.stream())
+		p.watches = append(p.watches, p.streams())
 	}
 	w := p.watches[p.random.IntN(len(p.watches))]
 	c := &pb.WatchCreateRequest{Key: p.key(), RangeEnd: p.end(), PrevKv: p.maybe(50), ProgressNotify: p.maybe(20), Fragment: p.maybe(20)}
@@ -166,6 +164,57 @@ func (w *watching) drop() {
 		w.await((*pb.WatchResponse).GetCanceled)
 	}
 	w.sync()
+}
+
+// compacted is what note makes of a watch that a compaction ended.
+var compacted = regexp.MustCompile("canceled true [1-9]")
+
+// progress asks how far the stream has come, and compares the answers. etcd
+// says nothing while a watch has not caught up or not begun, so it is asked
+// again; and never any more when a compaction has ended one of the watches.
+func (w *watching) progress() {
+	for _, seen := range w.etcd.seen {
+		if compacted.MatchString(seen) {
+			return
+		}
+	}
+	for range 6 { // beyond the revision from which the last watch may start
+		w.sync()
+	}
+	ask := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(10 * time.Second)
+	var said []int64
+	for _, r := range []*receiver{w.ours, w.etcd} {
+		var m *pb.WatchResponse
+		for m == nil || len(m.Events) > 0 || m.Created || m.Canceled {
+			if m == nil {
+				if err := r.Send(ask); err != nil {
+					w.p.t.Fatal(err)
+				}
+			}
+			var ok bool
+			select {
+			case m, ok = <-r.came:
+				if !ok {
+					w.p.t.Fatal("the stream has ended")
+				}
+				r.note(m)
+			case <-tick.C:
+				m = nil
+			case <-deadline:
+				w.p.t.Fatalf("operation %d: no progress is told, %d sides have; etcd %v, ours %v", w.p.done, len(said), w.etcd.seen, w.ours.seen)
+			}
+		}
+		if m.WatchId != -1 {
+			w.p.t.Errorf("operation %d: progress is told to watch %d", w.p.done, m.WatchId)
+		}
+		said = append(said, m.Header.Revision)
+	}
+	if said[0] != said[1] {
+		w.p.t.Errorf("operation %d: progress up to %d, in etcd %d", w.p.done, said[0], said[1])
+	}
 }
 
 func (p *pairing) sync() {
