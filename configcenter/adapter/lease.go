@@ -113,7 +113,7 @@ func (l lease) keepAlive(ctx context.Context, in pb.Lease_LeaseKeepAliveServer) 
 		}
 		resp := &pb.LeaseKeepAliveResponse{ID: r.ID}
 		err = l.s.update(ctx, func(tx mvcc.WriteTx) error {
-			resp.Header = l.s.header(tx.State().Rev)
+			resp.Header, resp.TTL = l.s.header(tx.State().Rev), 0
 			ls, err := tx.Leases(r.ID)
 			if err != nil || r.ID == 0 || len(ls) == 0 {
 				return err
@@ -200,15 +200,15 @@ func (s *Server) forget(ctx context.Context) {
 	const steps = 10 // of the retention
 	var seen []int64
 	for pause(ctx, s.cfg.Retention/steps) {
+		now, _ := s.hub.now()
+		seen = append(seen, now)
+		if len(seen) <= steps {
+			continue
+		}
+		old := seen[0]
+		seen = seen[1:]
 		err := s.db.Update(ctx, func(tx mvcc.WriteTx) error {
-			st := tx.State()
-			seen = append(seen, st.Rev)
-			if len(seen) <= steps {
-				return nil
-			}
-			old := seen[0]
-			seen = seen[1:]
-			if old <= st.Compact || old <= 1 {
+			if old <= tx.State().Compact || old <= 1 {
 				return nil
 			}
 			return tx.Compact(old)
