@@ -47,7 +47,7 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 		}
 		conf.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
-	if conf.Backend, err = backend.Open(*store); err != nil {
+	if conf.Backend, err = backend.Open(context.Background(), *store); err != nil {
 		return fmt.Errorf("--backend: %w", err)
 	}
 	defer func() { err = errors.Join(err, conf.Backend.Close()) }()

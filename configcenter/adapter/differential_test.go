@@ -96,7 +96,7 @@ func (p *pairing) step() {
 		}
 	case n < 97:
 		if len(p.watches) > 0 {
-			p.watches[p.random.IntN(len(p.watches))].progress()
+			p.watches[p.random.IntN(len(p.watches))].settle()
 		}
 	case n < 98:
 		p.maintain()

@@ -127,7 +127,7 @@ func (l lease) keepAlive(ctx context.Context, in pb.Lease_LeaseKeepAliveServer) 
 			}); err != nil {
 				return err
 			}
-			resp.Header = l.s.header(tx.State().Rev)
+			resp.Header, resp.TTL = l.s.header(tx.State().Rev), 0
 			ls, err := tx.Leases(r.ID)
 			if err != nil || r.ID == 0 || len(ls) == 0 {
 				return err
@@ -232,15 +232,15 @@ func (s *Server) forget(ctx context.Context) {
 	const steps = 10 // of the retention
 	var seen []int64
 	for pause(ctx, s.cfg.Retention/steps) {
+		now, _ := s.hub.now()
+		seen = append(seen, now)
+		if len(seen) <= steps {
+			continue
+		}
+		old := seen[0]
+		seen = seen[1:]
 		err := s.db.Update(ctx, func(tx mvcc.WriteTx) error {
-			st := tx.State()
-			seen = append(seen, st.Rev)
-			if len(seen) <= steps {
-				return nil
-			}
-			old := seen[0]
-			seen = seen[1:]
-			if old <= st.Compact || old <= 1 {
+			if old <= tx.State().Compact || old <= 1 {
 				return nil
 			}
 			return tx.Compact(old)

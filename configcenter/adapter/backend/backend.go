@@ -3,24 +3,30 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
 	"sluice/configcenter/adapter/memory"
 	"sluice/configcenter/adapter/mvcc"
+	"sluice/configcenter/adapter/sqlite"
 )
 
 // Forms is what a name may be, for messages and help.
-const Forms = "memory, memory:PATH"
+const Forms = "memory, memory:PATH, sqlite://PATH"
 
 // Open opens a store, and makes it if it is not there. The caller closes it.
 // Errors do not have the name, in which there may be a password.
-func Open(name string) (mvcc.Backend, error) {
-	if name == "memory" {
+func Open(ctx context.Context, name string) (mvcc.Backend, error) {
+	kind, rest, _ := strings.Cut(name, ":")
+	path, slashes := strings.CutPrefix(rest, "//")
+	switch {
+	case name == "memory":
 		return memory.New(), nil
-	}
-	if path, ok := strings.CutPrefix(name, "memory:"); ok && path != "" {
-		return memory.Open(path)
+	case kind == "memory" && rest != "":
+		return memory.Open(rest)
+	case kind == "sqlite" && slashes && path != "":
+		return sqlite.Open(ctx, path)
 	}
 	return nil, fmt.Errorf("the store is not one of %s", Forms)
 }

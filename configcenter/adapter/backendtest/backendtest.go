@@ -27,6 +27,9 @@ var Kinds = []Kind{
 	{Name: "file", Durable: true, make: func(t testing.TB) string {
 		return "memory:" + filepath.Join(t.TempDir(), "store")
 	}},
+	{Name: "sqlite", Durable: true, Shared: true, make: func(t testing.TB) string {
+		return "sqlite://" + filepath.Join(t.TempDir(), "store")
+	}},
 }
 
 // URL makes an empty store and returns its name, as --backend takes it.
@@ -44,7 +47,7 @@ func (k Kind) Open(t testing.TB) mvcc.Backend {
 // Open opens the store of a URL. The caller closes it.
 func Open(t testing.TB, url string) mvcc.Backend {
 	t.Helper()
-	b, err := backend.Open(url)
+	b, err := backend.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

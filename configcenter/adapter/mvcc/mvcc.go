@@ -69,8 +69,9 @@ type Backend interface {
 	// has every write that ended before.
 	View(ctx context.Context, f func(Tx) error) error
 	// Update runs f alone among all writers, in all processes. What f wrote
-	// becomes visible at once when it returns nil, and durable; otherwise
-	// nothing of it happened.
+	// becomes visible at once when it returns nil, and durable; when it returns
+	// an error, nothing of that happened. f may be run again, when what it did
+	// had to be taken back, and must begin anew then.
 	Update(ctx context.Context, f func(WriteTx) error) error
 	// Wait returns nil when there may be a revision above rev. It may be early.
 	Wait(ctx context.Context, rev int64) error
@@ -117,8 +118,13 @@ type WriteTx interface {
 	PutNote(name string, value []byte) error
 }
 
-// ErrKeyTooLong is returned by stores that bound the length of a key.
-var ErrKeyTooLong = errors.New("the key is too long for this store")
+// What a store may say beside errors of its own. With ErrTimeout and
+// with unknown errors an update may have happened all the same.
+var (
+	ErrTooLarge = errors.New("the write is too large for this store")
+	ErrNoSpace  = errors.New("the store is full")
+	ErrTimeout  = errors.New("the store did not answer in time")
+)
 
 // Bounds of a Page.
 const (
