@@ -9,11 +9,13 @@ import (
 
 	"sluice/configcenter/adapter/memory"
 	"sluice/configcenter/adapter/mvcc"
+	"sluice/configcenter/adapter/mysql"
+	"sluice/configcenter/adapter/postgres"
 	"sluice/configcenter/adapter/sqlite"
 )
 
 // Forms is what a name may be, for messages and help.
-const Forms = "memory, memory:PATH, sqlite://PATH"
+const Forms = "memory, memory:PATH, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE"
 
 // Open opens a store, and makes it if it is not there. The caller closes it.
 // Errors do not have the name, in which there may be a password.
@@ -27,6 +29,10 @@ func Open(ctx context.Context, name string) (mvcc.Backend, error) {
 		return memory.Open(rest)
 	case kind == "sqlite" && slashes && path != "":
 		return sqlite.Open(ctx, path)
+	case (kind == "postgres" || kind == "postgresql") && slashes:
+		return postgres.Open(ctx, name)
+	case kind == "mysql" && slashes:
+		return mysql.Open(ctx, path)
 	}
 	return nil, fmt.Errorf("the store is not one of %s", Forms)
 }

@@ -18,7 +18,8 @@ type Kind struct {
 
 	// make returns the name of a new empty store as backend.Open takes it. The
 	// store ends with the test.
-	make func(testing.TB) string
+	make   func(testing.TB) string
+	server *engine // nil: none is needed
 }
 
 // Kinds are all there are.
@@ -30,6 +31,27 @@ var Kinds = []Kind{
 	{Name: "sqlite", Durable: true, Shared: true, make: func(t testing.TB) string {
 		return "sqlite://" + filepath.Join(t.TempDir(), "store")
 	}},
+	{Name: "postgres", Durable: true, Shared: true, make: postgres.db, server: postgres},
+	{Name: "mysql", Durable: true, Shared: true, make: mariadb.db, server: mariadb},
+}
+
+// Server starts a database server of the kind that no other test uses; nil when
+// the kind has none. It ends with the test.
+func (k Kind) Server(t testing.TB) *Server {
+	t.Helper()
+	if k.server == nil {
+		return nil
+	}
+	s, err := k.server.newServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 // URL makes an empty store and returns its name, as --backend takes it.
@@ -53,7 +75,3 @@ func Open(t testing.TB, url string) mvcc.Backend {
 	}
 	return b
 }
-
-// Run tells the tests of a package to run, and ends what they started. A
-// package that uses Kinds calls it from TestMain.
-func Run(m *testing.M) int { return m.Run() }

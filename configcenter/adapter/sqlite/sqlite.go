@@ -52,8 +52,9 @@ func Open(ctx context.Context, path string) (mvcc.Backend, error) {
 	// waits for other writers, for as long as a request may take.
 	name := (&url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_txlock": {"immediate"},
 		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}.Encode()}).String()
-	d := sqllog.Dialect{Schema: schema, Fault: fault, Defragment: []string{"PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM"},
-		Upsert: " ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, ttl = excluded.ttl, expires = excluded.expires"}
+	d := sqllog.Dialect{Schema: schema, Fault: fault, Snapshot: sql.TxOptions{ReadOnly: true},
+		Defragment: []string{"PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM"},
+		Upsert:     " ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, ttl = excluded.ttl, expires = excluded.expires"}
 	if d.Write, err = sql.Open("sqlite", name); err != nil {
 		return nil, err
 	}

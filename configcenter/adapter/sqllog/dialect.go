@@ -19,6 +19,7 @@ type Dialect struct {
 	Dollar bool   // parameters are $1, $2 … and not ?
 	Upsert string // at the end of an insert of leases: a present one is replaced
 
+	Snapshot  sql.TxOptions      // of a reader whose queries shall see the same
 	Isolation sql.IsolationLevel // of the writer: what others wrote before it has the lock must be seen
 	Lock      string             // at the end of the query that locks the state
 	LockTail  string             // at the end of those that read the rest then

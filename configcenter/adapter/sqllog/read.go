@@ -122,7 +122,7 @@ func (s *Store) read(ctx context.Context) error {
 
 // catchUp reads what the index lacks.
 func (s *Store) catchUp(ctx context.Context) error {
-	tx, err := s.d.Read.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	tx, err := s.d.Read.BeginTx(ctx, &s.d.Snapshot)
 	if err != nil {
 		return err
 	}
