@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -204,16 +205,33 @@ func (c *Config) plugins(at placed) error {
 	if c.Apisix.ProxyCache == nil {
 		return nil
 	}
-	for _, z := range c.Apisix.ProxyCache.Zones {
+	return zones(c.Apisix.ProxyCache.Zones, at)
+}
+
+// zones checks apisix.proxy_cache.zones.
+func zones(list []CacheZone, at placed) error {
+	names, paths := map[string]bool{}, map[string]bool{}
+	for _, z := range list {
 		disk := z.DiskSize > 0 && z.DiskPath != "" && z.Levels != ""
 		memory := z.DiskSize == 0 && z.DiskPath == "" && z.Levels == ""
 		if z.Name == "" || z.MemorySize == 0 || !disk && !memory {
 			return at("apisix.proxy_cache.zones", z.Name, "failed to validate config: a zone has name and memory_size, "+
 				"and on disk also disk_size, disk_path and cache_levels")
 		}
+		if disk && !cacheLevels.MatchString(z.Levels) {
+			return at("apisix.proxy_cache.zones", z.Levels, "cache_levels has to be one to three numbers of 1 or 2, such as 1:2")
+		}
+		if path := filepath.Clean(z.DiskPath); names[z.Name] || disk && paths[path] {
+			return at("apisix.proxy_cache.zones", z.Name, "another zone has the same name or disk_path")
+		} else if disk {
+			paths[path] = true
+		}
+		names[z.Name] = true
 	}
 	return nil
 }
+
+var cacheLevels = regexp.MustCompile(`^[12](:[12]){0,2}$`)
 
 func (c *Config) passesLoopback() bool {
 	for _, s := range c.Nginx.HTTP.RealIPFrom {

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -69,6 +70,9 @@ type Phases struct {
 	Access      func(*Ctx) (*Reply, error)
 	BeforeProxy func(*Ctx) (*Reply, error) // upstream chosen, nothing sent yet; again before each retry
 
+	// Received runs when an upstream has answered: its header is in c.Resp as it
+	// came, and nothing of ours yet.
+	Received      func(*Ctx) error
 	HeaderFilter  func(*Ctx) error // response header is in c.Resp
 	DelayedHeader func(*Ctx) error // after every HeaderFilter
 	BodyFilter    BodyFunc
@@ -87,12 +91,22 @@ type Phases struct {
 type BodyFunc func(c *Ctx, piece []byte, last bool) ([]byte, error)
 
 // Reply ends the walk: it is the response. Body is sent as is when it is a
-// string or []byte, as JSON and a newline otherwise. A nil Body with a status
-// of 300 or more gets the standard error page of that status.
+// string or []byte, as JSON and a newline otherwise; see also Content. A nil
+// Body with a status of 300 or more gets the standard error page of that status.
 type Reply struct {
 	Status int
 	Header wire.Header
 	Body   any
+}
+
+// Content as a Reply's Body makes the reply one that an upstream gave before:
+// nothing is added, no Content-Type either, and Ctx.Exits leaves it alone.
+type Content struct {
+	Bytes []byte
+	// Stream is sent in place of Bytes unless nil; it has Length bytes and is
+	// closed when they are sent, or given up.
+	Stream io.ReadCloser
+	Length int64
 }
 
 // Message is the body {"message": …}.

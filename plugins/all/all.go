@@ -38,6 +38,7 @@ import (
 	multiauth "sluice/plugins/multi-auth"
 	opentelemetry "sluice/plugins/opentelemetry"
 	prometheus "sluice/plugins/prometheus"
+	proxycache "sluice/plugins/proxy-cache"
 	proxymirror "sluice/plugins/proxy-mirror"
 	proxyrewrite "sluice/plugins/proxy-rewrite"
 	publicapi "sluice/plugins/public-api"
@@ -88,6 +89,7 @@ func Registry() plugins.Registry {
 		"consumer-restriction":     &consumerrestriction.Plugin,
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,
 		"forward-auth":             &forwardauth.Plugin,
+		"proxy-cache":              &proxycache.Plugin,
 		"proxy-mirror":             &proxymirror.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"workflow":                 &workflow.Plugin,
