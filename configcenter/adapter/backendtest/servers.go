@@ -41,8 +41,8 @@ type engine struct {
 	driver string
 	make   func(s *Server) *exec.Cmd // makes an empty data folder
 	serve  func(s *Server) *exec.Cmd
-	stop   syscall.Signal // in order
-	kill   syscall.Signal // at once; what is left can be removed
+	stop   syscall.Signal                    // in order
+	kill   syscall.Signal                    // at once; what is left can be removed
 	admin  func(s *Server) string            // for the driver
 	url    func(s *Server, db string) string // for --backend
 }

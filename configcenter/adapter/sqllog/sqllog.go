@@ -68,7 +68,7 @@ func Open(ctx context.Context, d Dialect) (*Store, error) {
 	}
 	own, cancel := context.WithCancel(context.Background())
 	s.stop, s.done = cancel, own.Done()
-	s.runs.Go(func() { s.write(own) })
+	s.runs.Go(func() { (&writer{Store: s}).run(own) })
 	s.runs.Go(func() { s.trim(own) })
 	if d.Listen != nil {
 		s.runs.Go(func() { s.listen(own) })
