@@ -49,6 +49,7 @@ type Server struct {
 	done            <-chan struct{} // closed when the server is closing
 	runs            sync.WaitGroup  // the goroutines that New started
 	cluster, member uint64
+	known           known
 
 	mu        sync.Mutex
 	advertise string

@@ -62,12 +62,23 @@ func serveConfig(t testing.TB, c adapter.Config) string {
 	return l.Addr().String()
 }
 
-// realEtcd starts an etcd for the test.
+// realEtcd starts an etcd for the test. Its JSON gateway has to know its port
+// before it listens; another process may take that port meanwhile.
 func realEtcd(t testing.TB) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	s := must(embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://127.0.0.1:0", NoSync: true}))(t)
+	var s *embedded.Server
+	var err error
+	for range 5 {
+		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		addr := l.Addr().String()
+		l.Close()
+		if s, err = embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://" + addr, NoSync: true}); err == nil {
+			break
+		}
+	}
+	must(s, err)(t)
 	t.Cleanup(s.Stop)
 	return strings.TrimPrefix(s.URL(), "http://")
 }
@@ -80,6 +91,7 @@ type side struct {
 	pb.ClusterClient
 	pb.MaintenanceClient
 	pb.AuthClient
+	addr string
 }
 
 func dial(t testing.TB, addr string) *side {
@@ -88,5 +100,5 @@ func dial(t testing.TB, addr string) *side {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))))(t)
 	t.Cleanup(func() { c.Close() })
 	return &side{pb.NewKVClient(c), pb.NewLeaseClient(c), pb.NewWatchClient(c), pb.NewClusterClient(c),
-		pb.NewMaintenanceClient(c), pb.NewAuthClient(c)}
+		pb.NewMaintenanceClient(c), pb.NewAuthClient(c), addr}
 }

@@ -54,8 +54,8 @@ func (p *pairing) receive(ctx context.Context, s *side) *receiver {
 	return r
 }
 
-// stream opens a stream on both sides, with a watch for sync.
-func (p *pairing) stream() *watching {
+// streams opens a stream on both sides, with a watch for sync.
+func (p *pairing) streams() *watching {
 	ctx, cancel := context.WithCancel(p.ctx)
 	w := &watching{p, p.receive(ctx, p.ours), p.receive(ctx, p.etcd), cancel, p.done}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("none")}}})
@@ -191,7 +191,7 @@ func (p *pairing) watch() {
 		p.watches = p.watches[1:]
 	}
 	if len(p.watches) < streams {
-		p.watches = append(p.watches, p.stream())
+		p.watches = append(p.watches, p.streams())
 	}
 	w := p.watches[p.random.IntN(len(p.watches))]
 	c := &pb.WatchCreateRequest{Key: p.key(), RangeEnd: p.end(), PrevKv: p.maybe(50), ProgressNotify: p.maybe(20), Fragment: p.maybe(20)}

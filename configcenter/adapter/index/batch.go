@@ -16,6 +16,7 @@ type Batch struct {
 	rows   []*mvcc.Row
 	bytes  int64
 	leases map[int64]*mvcc.Lease // nil: ended
+	notes  map[string][]byte
 }
 
 // Rows is how many rows the batch has.
@@ -26,13 +27,13 @@ func (b *Batch) Bytes() int { return int(b.bytes) }
 
 // Begin starts a batch.
 func (x *Index) Begin() *Batch {
-	return &Batch{x: x, st: x.State(), leases: map[int64]*mvcc.Lease{}}
+	return &Batch{x: x, st: x.State(), leases: map[int64]*mvcc.Lease{}, notes: map[string][]byte{}}
 }
 
 // Update runs f on what was published and what the batch has so far. When f
 // fails, nothing of what it wrote stays.
 func (b *Batch) Update(f func(mvcc.WriteTx) error) error {
-	u := &update{b: b, st: b.st, rows: len(b.rows), leases: map[int64]*mvcc.Lease{}}
+	u := &update{b: b, st: b.st, rows: len(b.rows), leases: map[int64]*mvcc.Lease{}, notes: map[string][]byte{}}
 	if err := f(u); err != nil {
 		b.takeBack(u.rows)
 		return err
@@ -42,6 +43,7 @@ func (b *Batch) Update(f func(mvcc.WriteTx) error) error {
 	}
 	b.st = u.st
 	maps.Copy(b.leases, u.leases)
+	maps.Copy(b.notes, u.notes)
 	return nil
 }
 
@@ -58,7 +60,7 @@ func (b *Batch) takeBack(n int) {
 
 // Changes is what the batch adds to the store.
 func (b *Batch) Changes() News {
-	n := News{State: b.st, Rows: b.rows}
+	n := News{State: b.st, Rows: b.rows, Notes: b.notes}
 	for _, id := range slices.Sorted(maps.Keys(b.leases)) {
 		if l := b.leases[id]; l != nil {
 			n.Leases = append(n.Leases, *l)
@@ -78,6 +80,7 @@ func (b *Batch) Publish() {
 		b.x.unhang(r)
 	}
 	b.x.lease(&n)
+	maps.Copy(b.x.notes, b.notes)
 	b.x.publish(b.st)
 }
 
@@ -90,6 +93,7 @@ type update struct {
 	st     mvcc.State // before it, but for the compaction
 	rows   int        // of the batch before it
 	leases map[int64]*mvcc.Lease
+	notes  map[string][]byte
 }
 
 // rev is the revision at which the update reads: it sees its own rows.
@@ -179,5 +183,23 @@ func (u *update) PutLease(l mvcc.Lease) error {
 
 func (u *update) DeleteLease(id int64) error {
 	u.leases[id] = nil
+	return nil
+}
+
+// Note returns what the update, the batch or somebody before put.
+func (u *update) Note(name string) ([]byte, error) {
+	for _, notes := range []map[string][]byte{u.notes, u.b.notes} {
+		if v, ok := notes[name]; ok {
+			return v, nil
+		}
+	}
+	u.b.x.mu.RLock()
+	defer u.b.x.mu.RUnlock()
+	return u.b.x.notes[name], nil
+}
+
+func (u *update) PutNote(name string, value []byte) error {
+	u.notes[name] = value
+	u.st.Notes++
 	return nil
 }

@@ -7,6 +7,7 @@ package index
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,13 +26,14 @@ type Index struct {
 	bytes  int64
 	leases map[int64]mvcc.Lease
 	hung   map[int64]*btree.Set[string] // at least the keys that hang on each lease
-	moved  chan struct{}                // closed when the revision moves
+	notes  map[string][]byte
+	moved  chan struct{} // closed when the revision moves
 }
 
 // New makes an index without rows that stands where a new store does.
 func New() *Index {
 	return &Index{st: mvcc.State{Rev: 1, Compact: -1}, leases: map[int64]mvcc.Lease{},
-		hung: map[int64]*btree.Set[string]{}, moved: make(chan struct{})}
+		hung: map[int64]*btree.Set[string]{}, notes: map[string][]byte{}, moved: make(chan struct{})}
 }
 
 // State is what readers see now.
@@ -76,6 +78,7 @@ type News struct {
 	Rows   []*mvcc.Row // whole revisions, in order, up to State.Rev
 	Leases []mvcc.Lease
 	Ended  []int64 // leases
+	Notes  map[string][]byte
 	// Whole says that the index is to have the leases in Leases, and no others.
 	Whole bool
 }
@@ -92,6 +95,7 @@ func (x *Index) Apply(n News) {
 		}
 	}
 	x.lease(&n)
+	maps.Copy(x.notes, n.Notes)
 	x.publish(n.State)
 }
 
@@ -106,6 +110,7 @@ func (x *Index) Reset(n News) {
 	fresh.lease(&n)
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	maps.Copy(x.notes, n.Notes)
 	x.keys, x.rows, x.bytes, x.leases, x.hung = fresh.keys, fresh.rows, fresh.bytes, fresh.leases, fresh.hung
 	x.publish(n.State)
 }
@@ -272,6 +277,7 @@ func (v view) Range(s mvcc.Span, rev int64, limit int, _ bool) ([]mvcc.Row, erro
 func (v view) Count(s mvcc.Span, rev int64) (int64, error)    { return v.x.count(s, rev), nil }
 func (v view) Since(rev int64) ([]mvcc.Row, error)            { return v.x.since(rev, v.x.st.Rev), nil }
 func (v view) LeaseKeys(id int64) ([][]byte, error)           { return v.x.hangs(id, v.x.st.Rev), nil }
+func (v view) Note(name string) ([]byte, error)               { return v.x.notes[name], nil }
 func (v view) Size() (int64, error)                           { return v.x.bytes, nil }
 func (v view) Leases(id int64) (ls []mvcc.Lease, err error)   { return v.x.granted(id), nil }
 func (v view) Expired(now time.Time) (ids []int64, err error) { return v.x.expired(now), nil }

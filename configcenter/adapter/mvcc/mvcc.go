@@ -26,6 +26,7 @@ type Row struct {
 type State struct {
 	Rev     int64 // of the last write; a new store is at 1
 	Compact int64 // older revisions can no longer be read; -1: all can
+	Notes   int64 // how often a note was put; who has read them knows by this whether to read again
 }
 
 // Lease ends its keys when it ends.
@@ -96,6 +97,8 @@ type Tx interface {
 	LeaseKeys(id int64) ([][]byte, error)
 	// Expired returns some of the leases that ended before now.
 	Expired(now time.Time) ([]int64, error)
+	// Note returns what was put under the name; nil when nothing was.
+	Note(name string) ([]byte, error)
 	// Size is how many bytes the store takes.
 	Size() (int64, error)
 }
@@ -110,6 +113,9 @@ type WriteTx interface {
 	Compact(rev int64) error
 	PutLease(Lease) error
 	DeleteLease(id int64) error
+	// PutNote keeps a small value beside the rows, and raises State().Notes by
+	// one when the update ends. It makes no revision.
+	PutNote(name string, value []byte) error
 }
 
 // What a store may say beside errors of its own. With ErrTimeout and

@@ -27,7 +27,8 @@ var schema = []string{
 	`CREATE TABLE IF NOT EXISTS sluice_lease (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, ttl INTEGER NOT NULL, expires INTEGER NOT NULL)`,
 	`CREATE INDEX IF NOT EXISTS sluice_lease_seq ON sluice_lease (seq)`,
 	`CREATE TABLE IF NOT EXISTS sluice_state (one INTEGER PRIMARY KEY, format INTEGER NOT NULL, store INTEGER NOT NULL,
-		rev INTEGER NOT NULL, compact INTEGER NOT NULL, leases INTEGER NOT NULL, floor INTEGER NOT NULL)`,
+		rev INTEGER NOT NULL, compact INTEGER NOT NULL, leases INTEGER NOT NULL, floor INTEGER NOT NULL, notes INTEGER NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS sluice_note (name TEXT PRIMARY KEY, v BLOB NOT NULL)`,
 	sqllog.StateMark,
 	"COMMIT",
 }

@@ -69,8 +69,9 @@ func values(n, columns int) string {
 
 // statements are prepared once per connection, by database/sql.
 type statements struct {
-	state, tail, leases          *sql.Stmt // for readers
+	state, tail, leases, notes   *sql.Stmt // for readers
 	lock, lockTail, lockLeases   *sql.Stmt // for the writer, as the others
+	lockNotes, endNote, putNote  *sql.Stmt
 	move, purge, notify          *sql.Stmt
 	insert, putLease, removeRows map[int]*sql.Stmt // by number of rows
 }
@@ -79,9 +80,10 @@ type statements struct {
 var sizes = []int{128, 16, 1}
 
 const (
-	stateColumns = "s.store, s.rev, s.compact, s.leases, s.floor"
+	stateColumns = "s.store, s.rev, s.compact, s.leases, s.floor, s.notes"
 	stateQuery   = "SELECT " + stateColumns + " FROM sluice_state s WHERE s.one = 1"
 	tailQuery    = "SELECT r.rev, r.sub, r.k, r.v, r.made, r.times, r.lease, r.gone FROM sluice_log r WHERE r.rev > ? ORDER BY r.rev, r.sub"
+	noteQuery    = "SELECT n.name, n.v FROM sluice_note n"
 	leaseQuery   = "SELECT l.id, l.ttl, l.expires FROM sluice_lease l WHERE l.seq > ?"
 )
 
@@ -97,10 +99,14 @@ func (s *Store) prepare(ctx context.Context) error {
 		{&q.state, s.d.Read, stateQuery},
 		{&q.tail, s.d.Read, tailQuery},
 		{&q.leases, s.d.Read, leaseQuery},
+		{&q.notes, s.d.Read, noteQuery},
 		{&q.lock, s.d.Write, stateQuery + s.d.Lock},
 		{&q.lockTail, s.d.Write, tailQuery + s.d.LockTail},
 		{&q.lockLeases, s.d.Write, leaseQuery + s.d.LockTail},
-		{&q.move, s.d.Write, "UPDATE sluice_state SET rev = ?, compact = ?, leases = ?, floor = ? WHERE one = 1"},
+		{&q.lockNotes, s.d.Write, noteQuery + s.d.LockTail},
+		{&q.endNote, s.d.Write, "DELETE FROM sluice_note WHERE name = ?"},
+		{&q.putNote, s.d.Write, "INSERT INTO sluice_note (name, v) VALUES (?, ?)"},
+		{&q.move, s.d.Write, "UPDATE sluice_state SET rev = ?, compact = ?, leases = ?, floor = ?, notes = ? WHERE one = 1"},
 		{&q.purge, s.d.Write, "DELETE FROM sluice_lease WHERE ttl = 0"},
 	}
 	if s.d.Notify != "" {

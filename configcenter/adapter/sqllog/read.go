@@ -92,7 +92,7 @@ var errOther = errors.New("this is no longer the database that it was")
 // be behind what was known before it was asked for.
 func (s *Store) scan(row *sql.Row, known int64) (p position, err error) {
 	var id int64
-	if err := row.Scan(&id, &p.Rev, &p.Compact, &p.leases, &p.floor); err != nil {
+	if err := row.Scan(&id, &p.Rev, &p.Compact, &p.leases, &p.floor, &p.Notes); err != nil {
 		return p, err
 	}
 	switch {
@@ -107,7 +107,7 @@ func (s *Store) scan(row *sql.Row, known int64) (p position, err error) {
 // news says whether the index lacks something that the database has.
 func (s *Store) news(p position) bool {
 	st := s.x.State()
-	return p.Rev > st.Rev || p.Compact > st.Compact || p.leases > s.leases.Load()
+	return p.Rev > st.Rev || p.Compact > st.Compact || p.Notes > st.Notes || p.leases > s.leases.Load()
 }
 
 // read makes the index have what was written before it was called.
@@ -132,7 +132,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.tail(ctx, p, known, leases, tx.StmtContext(ctx, s.q.tail), tx.StmtContext(ctx, s.q.leases))
+	t, err := s.tail(ctx, p, known, leases, tx.StmtContext(ctx, s.q.tail), tx.StmtContext(ctx, s.q.leases), tx.StmtContext(ctx, s.q.notes))
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ type tailed struct {
 
 // tail reads what is above the revision and the change of leases. When rows
 // that are not known may be gone, it reads everything.
-func (s *Store) tail(ctx context.Context, p position, known, leases int64, rows, changed *sql.Stmt) (*tailed, error) {
+func (s *Store) tail(ctx context.Context, p position, known, leases int64, rows, changed, notes *sql.Stmt) (*tailed, error) {
 	t := &tailed{position: p}
 	t.all = p.Compact > known || known <= 1
 	if t.all {
@@ -168,6 +168,11 @@ func (s *Store) tail(ctx context.Context, p position, known, leases int64, rows,
 	}
 	if p.leases > leases {
 		if err = t.readLeases(ctx, changed, leases); err != nil {
+			return nil, err
+		}
+	}
+	if p.Notes > s.x.State().Notes {
+		if t.Notes, err = readNotes(ctx, notes); err != nil {
 			return nil, err
 		}
 	}
@@ -212,6 +217,25 @@ func readRows(ctx context.Context, q *sql.Stmt, above int64) (all []*mvcc.Row, e
 	return all, rows.Err()
 }
 
+// readNotes reads all notes: there are few.
+func readNotes(ctx context.Context, q *sql.Stmt) (map[string][]byte, error) {
+	rows, err := q.QueryContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[string][]byte{}
+	for rows.Next() {
+		var name string
+		var value []byte
+		if err := rows.Scan(&name, &value); err != nil {
+			return nil, err
+		}
+		all[name] = value
+	}
+	return all, rows.Err()
+}
+
 func (t *tailed) readLeases(ctx context.Context, q *sql.Stmt, above int64) error {
 	rows, err := q.QueryContext(ctx, above)
 	if err != nil {
@@ -236,7 +260,7 @@ func (t *tailed) readLeases(ctx context.Context, q *sql.Stmt, above int64) error
 // is held.
 func (s *Store) take(t *tailed) {
 	st := s.x.State()
-	if t.Rev < st.Rev || t.Compact < st.Compact || t.leases < s.leases.Load() {
+	if t.Rev < st.Rev || t.Compact < st.Compact || t.position.Notes < st.Notes || t.leases < s.leases.Load() {
 		return
 	}
 	if t.all {

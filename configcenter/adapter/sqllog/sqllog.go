@@ -111,7 +111,7 @@ func (s *Store) makeState(ctx context.Context, conn *sql.Conn, query string) err
 	}
 	var id [8]byte
 	rand.Read(id[:])
-	_, err := conn.ExecContext(ctx, s.d.text("INSERT INTO sluice_state (one, format, store, rev, compact, leases, floor) VALUES (1, ?, ?, 1, -1, 0, 0)"),
+	_, err := conn.ExecContext(ctx, s.d.text("INSERT INTO sluice_state (one, format, store, rev, compact, leases, floor, notes) VALUES (1, ?, ?, 1, -1, 0, 0, 0)"),
 		format, int64(binary.LittleEndian.Uint64(id[:])))
 	return err
 }

@@ -202,7 +202,7 @@ func (w *writing) lock() (*tailed, error) {
 	if err != nil || !w.s.news(w.p) {
 		return nil, err
 	}
-	return w.s.tail(w.ctx, w.p, known, leases, w.tx.StmtContext(w.ctx, w.s.q.lockTail), w.tx.StmtContext(w.ctx, w.s.q.lockLeases))
+	return w.s.tail(w.ctx, w.p, known, leases, w.tx.StmtContext(w.ctx, w.s.q.lockTail), w.tx.StmtContext(w.ctx, w.s.q.lockLeases), w.tx.StmtContext(w.ctx, w.s.q.lockNotes))
 }
 
 func (w *writing) nothing(c *index.News) bool {
@@ -230,7 +230,15 @@ func (w *writing) keep(c *index.News) error {
 			return err
 		}
 	}
-	if _, err := w.tx.StmtContext(w.ctx, w.s.q.move).ExecContext(w.ctx, w.p.Rev, w.p.Compact, w.p.leases, w.p.floor); err != nil {
+	for name, value := range c.Notes {
+		if _, err := w.tx.StmtContext(w.ctx, w.s.q.endNote).ExecContext(w.ctx, name); err != nil {
+			return err
+		}
+		if _, err := w.tx.StmtContext(w.ctx, w.s.q.putNote).ExecContext(w.ctx, name, value); err != nil {
+			return err
+		}
+	}
+	if _, err := w.tx.StmtContext(w.ctx, w.s.q.move).ExecContext(w.ctx, w.p.Rev, w.p.Compact, w.p.leases, w.p.floor, w.p.Notes); err != nil {
 		return err
 	}
 	if w.s.q.notify == nil || w.p.Rev == w.before.Rev {
