@@ -27,7 +27,7 @@ var schema = []string{
 	`CREATE INDEX IF NOT EXISTS sluice_lease_seq ON sluice_lease (seq)`,
 	`CREATE TABLE IF NOT EXISTS sluice_state (one SMALLINT PRIMARY KEY, format SMALLINT NOT NULL, store BIGINT NOT NULL,
 		rev BIGINT NOT NULL, compact BIGINT NOT NULL, leases BIGINT NOT NULL, floor BIGINT NOT NULL, notes BIGINT NOT NULL) WITH (fillfactor = 20)`,
-	`CREATE TABLE IF NOT EXISTS sluice_note (name TEXT PRIMARY KEY, v BYTEA NOT NULL)`,
+	`CREATE TABLE IF NOT EXISTS sluice_note (name VARCHAR(64) NOT NULL PRIMARY KEY, v BYTEA NOT NULL)`,
 	sqllog.StateMark,
 	"SELECT pg_advisory_unlock(8315168)",
 }
