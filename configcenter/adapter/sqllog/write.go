@@ -124,6 +124,11 @@ func (w *writer) several(ctx context.Context) (n int, err error) {
 		if n, again, err = w.transact(ctx, most); err == nil {
 			return n, nil
 		}
+		if errors.Is(err, errBehind) {
+			if err = w.refresh(ctx); err == nil {
+				continue
+			}
+		}
 		err = w.d.Fault(err)
 		unfit := errors.Is(err, mvcc.ErrTooLarge) || errors.Is(err, mvcc.ErrNoSpace)
 		switch {
@@ -184,6 +189,10 @@ func (w *writer) transact(ctx context.Context, most int) (n int, again bool, err
 	return n, false, nil
 }
 
+// errBehind says that the index lacks so much that it is to be made anew, which
+// is not done while other writers wait.
+var errBehind = errors.New("the writer is behind the compaction")
+
 // writing is one transaction of the writer, in which the state is locked.
 type writing struct {
 	s      *Store
@@ -199,8 +208,11 @@ func (w *writing) lock() (*tailed, error) {
 	var err error
 	w.p, err = w.s.scan(w.tx.StmtContext(w.ctx, w.s.q.lock).QueryRowContext(w.ctx), known)
 	w.before = w.p
-	if err != nil || !w.s.news(w.p) {
+	switch {
+	case err != nil || !w.s.news(w.p):
 		return nil, err
+	case w.p.Compact > known:
+		return nil, errBehind
 	}
 	return w.s.tail(w.ctx, w.p, known, leases, w.tx.StmtContext(w.ctx, w.s.q.lockTail), w.tx.StmtContext(w.ctx, w.s.q.lockLeases), w.tx.StmtContext(w.ctx, w.s.q.lockNotes))
 }
