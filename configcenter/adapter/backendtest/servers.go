@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -184,8 +185,39 @@ func (s *Server) Start() error {
 	}
 }
 
-// Signal sends a signal to the server: to stop and continue it.
-func (s *Server) Signal(sig syscall.Signal) error { return s.cmd.Process.Signal(sig) }
+// Pause makes the server hang until Continue: what it has open stays open, and
+// nothing is answered.
+func (s *Server) Pause() error { return s.signal(syscall.SIGSTOP, 'T') }
+
+// Continue ends a Pause.
+func (s *Server) Continue() error { return s.signal(syscall.SIGCONT, 0) }
+
+// signal sends a signal to the server and its children, and waits until they
+// are in a state, unless that is 0.
+func (s *Server) signal(sig syscall.Signal, state byte) error {
+	pid := strconv.Itoa(s.cmd.Process.Pid)
+	children, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		return err
+	}
+	for _, p := range append(strings.Fields(string(children)), pid) {
+		n, err := strconv.Atoi(p)
+		if err != nil {
+			return err
+		}
+		if err := syscall.Kill(n, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return err
+		}
+		for state != 0 {
+			stat, err := os.ReadFile("/proc/" + p + "/stat")
+			if _, after, ok := strings.Cut(string(stat), ") "); err != nil || ok && after[0] == state {
+				break // it hangs, or has ended
+			}
+			runtime.Gosched()
+		}
+	}
+	return nil
+}
 
 // Stop ends the server, and returns when it has.
 func (s *Server) Stop() error { return s.end(s.kind.stop) }
@@ -194,7 +226,9 @@ func (s *Server) end(sig syscall.Signal) error {
 	if s.cmd == nil {
 		return nil
 	}
-	s.cmd.Process.Signal(syscall.SIGCONT) // one that was stopped
+	if err := s.Continue(); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	err := s.cmd.Process.Signal(sig)
 	<-s.done
 	if errors.Is(err, os.ErrProcessDone) {

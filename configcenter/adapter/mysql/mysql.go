@@ -152,6 +152,7 @@ func settle(ctx context.Context, conf *mysql.Config) (tidb bool, err error) {
 		conf.Timeout = dialTime
 	}
 	conf.MaxAllowedPacket = 0 // as the server says
+	conf.Logger = &mysql.NopLogger{}
 	c, err := mysql.NewConnector(conf)
 	if err != nil {
 		return false, err

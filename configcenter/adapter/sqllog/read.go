@@ -25,7 +25,7 @@ type question struct {
 }
 
 // refresh returns when ask has been called, and answered, after refresh was.
-func (r *reads) refresh(ctx context.Context, ask func(context.Context) error) error {
+func (r *reads) refresh(ctx context.Context, ask func() error) error {
 	r.mu.Lock()
 	q := r.next
 	if q == nil {
@@ -45,7 +45,7 @@ func (r *reads) refresh(ctx context.Context, ask func(context.Context) error) er
 	}
 }
 
-func (r *reads) run(ask func(context.Context) error) {
+func (r *reads) run(ask func() error) {
 	for {
 		r.mu.Lock()
 		q := r.next
@@ -54,20 +54,27 @@ func (r *reads) run(ask func(context.Context) error) {
 		if q == nil {
 			return
 		}
-		q.err = asking(ask)
+		q.err = ask()
 		close(q.done)
 	}
 }
 
-// asking tries twice: the first may have had a connection that was dead.
-func asking(ask func(context.Context) error) error {
+// asking tries again what gave way to others, and once anything else: the
+// first try may have had a connection that was dead.
+func (s *Store) asking(ask func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	err := ask(ctx)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, errOther) {
-		err = ask(ctx)
+	for try := 1; ; try++ {
+		err := ask(ctx)
+		if err == nil {
+			return nil
+		}
+		err = s.d.Fault(err)
+		if ctx.Err() != nil || errors.Is(err, errOther) || try > 1 && !errors.Is(err, ErrAgain) {
+			return late(ctx, err)
+		}
+		pause(ctx, time.Duration(try)*time.Millisecond)
 	}
-	return late(ctx, err)
 }
 
 // late is the error when the store's own patience has ended.
@@ -110,12 +117,22 @@ func (s *Store) news(p position) bool {
 	return p.Rev > st.Rev || p.Compact > st.Compact || p.Notes > st.Notes || p.leases > s.leases.Load()
 }
 
+// refresh makes the index have what was written before it was called.
+func (s *Store) refresh(ctx context.Context) error {
+	return s.reads.refresh(ctx, func() error { return s.asking(s.read) })
+}
+
 // read makes the index have what was written before it was called.
 func (s *Store) read(ctx context.Context) error {
 	known := s.x.State().Rev
 	p, err := s.scan(s.q.state.QueryRowContext(ctx), known)
 	if err != nil || !s.news(p) {
 		return err
+	}
+	if p.Compact > known { // everything is to be read, which may take longer than a request may
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 10*patience)
+		defer cancel()
 	}
 	return s.catchUp(ctx)
 }

@@ -56,25 +56,30 @@ type Store struct {
 // the dialect's databases, also when it fails.
 func Open(ctx context.Context, d Dialect) (*Store, error) {
 	s := &Store{d: d, x: index.New(), queue: make(chan *op), trims: make(chan bool, 1), nudge: make(chan struct{}, 1)}
-	err := s.create(ctx)
-	if err == nil {
-		err = s.prepare(ctx)
-	}
-	if err == nil {
-		err = s.catchUp(ctx)
-	}
+	err := s.asking(func(context.Context) error { // opening may take longer than a request
+		return firstError(ctx, s.create, s.prepare, s.catchUp)
+	})
 	if err != nil {
 		return nil, errors.Join(err, d.Read.Close(), d.Write.Close())
 	}
 	own, cancel := context.WithCancel(context.Background())
 	s.stop, s.done = cancel, own.Done()
-	s.runs.Go(func() { s.write(own) })
+	s.runs.Go(func() { (&writer{Store: s}).run(own) })
 	s.runs.Go(func() { s.trim(own) })
 	if d.Listen != nil {
 		s.runs.Go(func() { s.listen(own) })
 	}
 	s.compacted(true) // perhaps a process ended before it had removed all
 	return s, nil
+}
+
+func firstError(ctx context.Context, steps ...func(context.Context) error) error {
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // create makes the tables and their one state, unless they are there.
@@ -134,7 +139,7 @@ func (s *Store) ID() uint64 { return s.id }
 
 // View runs f on the index, when that has all that was written before.
 func (s *Store) View(ctx context.Context, f func(mvcc.Tx) error) error {
-	if err := s.reads.refresh(ctx, s.read); err != nil {
+	if err := s.refresh(ctx); err != nil {
 		return err
 	}
 	return s.x.View(f)
@@ -170,7 +175,7 @@ func (s *Store) Wait(ctx context.Context, rev int64) error {
 			t.Stop()
 		case <-t.C:
 		}
-		if err := s.reads.refresh(ctx, s.read); err != nil {
+		if err := s.refresh(ctx); err != nil {
 			return err
 		}
 	}

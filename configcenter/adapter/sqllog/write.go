@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,34 +67,44 @@ const (
 	batchBytes = 4 << 20
 )
 
-// write is the writer: it carries out updates until ctx ends.
-func (s *Store) write(ctx context.Context) {
+// writer carries out updates, several in one transaction. It belongs to one
+// goroutine.
+type writer struct {
+	*Store
+	ops []*op // the next ones
+}
+
+// run carries out updates until ctx ends.
+func (w *writer) run(ctx context.Context) {
 	for {
-		var ops []*op
 		select {
-		case o := <-s.queue:
-			ops = append(ops, o)
+		case o := <-w.queue:
+			w.ops = append(w.ops, o)
 		case <-ctx.Done():
 			return
 		}
-		for more := true; more && len(ops) < batchOps; {
-			select {
-			case o := <-s.queue:
-				ops = append(ops, o)
-			default:
-				more = false
-			}
-		}
-		for len(ops) > 0 {
-			n, err := s.several(ctx, ops)
-			for _, o := range ops[:n] {
+		for len(w.ops) > 0 {
+			n, err := w.several(ctx)
+			for _, o := range w.ops[:n] {
 				if err != nil {
 					o.done <- err
 				} else {
 					o.done <- o.err
 				}
 			}
-			ops = ops[n:]
+			w.ops = slices.Delete(w.ops, 0, n)
+		}
+	}
+}
+
+// gather takes those updates that wait by now.
+func (w *writer) gather() {
+	for len(w.ops) < batchOps {
+		select {
+		case o := <-w.queue:
+			w.ops = append(w.ops, o)
+		default:
+			return
 		}
 	}
 }
@@ -104,63 +115,65 @@ const tries = 3
 
 // several carries out the first of the updates, in one transaction, and returns
 // how many it were. The error is of all of them.
-func (s *Store) several(ctx context.Context, ops []*op) (n int, err error) {
+func (w *writer) several(ctx context.Context) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	wait := time.Millisecond
+	most, wait := batchOps, time.Millisecond
 	for try := 1; ; try++ {
 		var again bool
-		if n, again, err = s.transact(ctx, ops); err == nil {
+		if n, again, err = w.transact(ctx, most); err == nil {
 			return n, nil
 		}
-		err = s.d.Fault(err)
-		known := errors.Is(err, mvcc.ErrTooLarge) || errors.Is(err, mvcc.ErrNoSpace) || errors.Is(err, errOther)
-		if known && n > 1 && !errors.Is(err, errOther) {
-			ops = ops[:1] // the others may fit; they come again
-			continue
+		if errors.Is(err, errBehind) {
+			if err = w.refresh(ctx); err == nil {
+				continue
+			}
 		}
-		if known || ctx.Err() != nil || !errors.Is(err, ErrAgain) && (!again || try >= tries) {
+		err = w.d.Fault(err)
+		unfit := errors.Is(err, mvcc.ErrTooLarge) || errors.Is(err, mvcc.ErrNoSpace)
+		switch {
+		case unfit && n > 1:
+			most = 1 // the others may fit
+			continue
+		case unfit || errors.Is(err, errOther) || ctx.Err() != nil:
 			return n, late(ctx, err)
+		case !errors.Is(err, ErrAgain) && (!again || try >= tries):
+			return n, err
 		}
 		pause(ctx, wait)
 		wait = min(2*wait, 100*time.Millisecond)
 	}
 }
 
-// transact tries it once. again says that for certain nothing happened.
-func (s *Store) transact(ctx context.Context, ops []*op) (n int, again bool, err error) {
-	n = len(ops)
-	tx, err := s.d.Write.BeginTx(ctx, &sql.TxOptions{Isolation: s.d.Isolation})
+// transact tries it once, with at most as many. again says that for certain
+// nothing happened.
+func (w *writer) transact(ctx context.Context, most int) (n int, again bool, err error) {
+	tx, err := w.d.Write.BeginTx(ctx, &sql.TxOptions{Isolation: w.d.Isolation})
 	if err != nil {
-		return n, true, err
+		return len(w.ops), true, err
 	}
 	defer tx.Rollback() // does nothing after a commit
-	w := &writing{s: s, ctx: ctx, tx: tx}
-	known := s.x.State().Rev
-	w.p, err = s.scan(tx.StmtContext(ctx, s.q.lock).QueryRowContext(ctx), known)
+	x := &writing{s: w.Store, ctx: ctx, tx: tx}
+	t, err := x.lock()
 	if err != nil {
-		return n, true, err
+		return len(w.ops), true, err
 	}
-	t, err := w.learn()
-	if err != nil {
-		return n, true, err
-	}
-	s.apply.Lock()
-	defer s.apply.Unlock()
+	w.gather()
+	w.apply.Lock()
+	defer w.apply.Unlock()
 	if t != nil {
-		s.take(t)
+		w.take(t)
 	}
-	b := s.x.Begin()
-	bytes := 0
-	for n = 0; n < len(ops) && bytes < batchBytes && b.Rows() < batchRows; n++ {
-		ops[n].run(b)
-		bytes = b.Bytes()
+	b := w.x.Begin()
+	for n < min(most, len(w.ops)) && b.Bytes() < batchBytes && b.Rows() < batchRows {
+		w.ops[n].run(b)
+		n++
 	}
 	c := b.Changes()
-	if w.nothing(&c) {
+	if x.nothing(&c) {
 		return n, false, nil
 	}
-	if err := w.keep(&c); err != nil {
+	if err := x.keep(&c); err != nil {
 		b.Undo()
 		return n, true, err
 	}
@@ -169,12 +182,16 @@ func (s *Store) transact(ctx context.Context, ops []*op) (n int, again bool, err
 		return n, false, err
 	}
 	b.Publish()
-	s.leases.Store(w.p.leases)
-	if c.State.Compact > w.before.Compact {
-		s.compacted(true)
+	w.leases.Store(x.p.leases)
+	if c.State.Compact > x.before.Compact {
+		w.compacted(true)
 	}
 	return n, false, nil
 }
+
+// errBehind says that the index lacks so much that it is to be made anew, which
+// is not done while other writers wait.
+var errBehind = errors.New("the writer is behind the compaction")
 
 // writing is one transaction of the writer, in which the state is locked.
 type writing struct {
@@ -185,13 +202,19 @@ type writing struct {
 	p      position // as it is to become
 }
 
-// learn reads what other processes wrote; nil: nothing.
-func (w *writing) learn() (*tailed, error) {
+// lock keeps other writers out, and reads what they wrote; nil: nothing.
+func (w *writing) lock() (*tailed, error) {
+	known, leases := w.s.x.State().Rev, w.s.leases.Load()
+	var err error
+	w.p, err = w.s.scan(w.tx.StmtContext(w.ctx, w.s.q.lock).QueryRowContext(w.ctx), known)
 	w.before = w.p
-	if !w.s.news(w.p) {
-		return nil, nil
+	switch {
+	case err != nil || !w.s.news(w.p):
+		return nil, err
+	case w.p.Compact > known:
+		return nil, errBehind
 	}
-	return w.s.tail(w.ctx, w.p, w.s.x.State().Rev, w.s.leases.Load(), w.tx.StmtContext(w.ctx, w.s.q.lockTail), w.tx.StmtContext(w.ctx, w.s.q.lockLeases), w.tx.StmtContext(w.ctx, w.s.q.lockNotes))
+	return w.s.tail(w.ctx, w.p, known, leases, w.tx.StmtContext(w.ctx, w.s.q.lockTail), w.tx.StmtContext(w.ctx, w.s.q.lockLeases), w.tx.StmtContext(w.ctx, w.s.q.lockNotes))
 }
 
 func (w *writing) nothing(c *index.News) bool {
