@@ -25,6 +25,7 @@ var onStores = []string{"admin/lifecycle", "admin/lists", "admin/references", "a
 
 // A gateway and its Admin API cannot tell the stores apart.
 func TestStores(t *testing.T) {
+	t.Parallel()
 	var files []string
 	for _, name := range onStores {
 		files = append(files, filepath.FromSlash(name+".txtar"))
@@ -41,6 +42,7 @@ func TestStores(t *testing.T) {
 	}
 	for _, kind := range backendtest.Kinds {
 		t.Run(kind.Name, func(t *testing.T) {
+			t.Parallel()
 			c := adapterOn(t, kind.URL(t))
 			runReal(t, files, func(s *scenario) error {
 				s.shared = func() (*clientv3.Client, error) { return c, nil }
