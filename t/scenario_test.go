@@ -33,6 +33,10 @@ var keep = flag.Bool("keep", false, "keep the folders of the scenarios")
 // TestMain removes what the tests share.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if dir := os.Getenv(asEtcd); dir != "" {
+		fmt.Fprintln(os.Stderr, beEtcd(dir, os.Getenv(asEtcd+"_ADDR")))
+		os.Exit(1)
+	}
 	code := backendtest.Run(m)
 	closeShared()
 	os.Exit(code)
