@@ -22,6 +22,9 @@ func MetaOf(conf json.RawMessage) (Meta, error) {
 	var c struct {
 		Meta Meta `json:"_meta"`
 	}
+	if emptyArray(conf) {
+		return Meta{}, nil
+	}
 	if err := json.Unmarshal(conf, &c); err != nil {
 		return Meta{}, fmt.Errorf("_meta: %w", err)
 	}
@@ -66,6 +69,7 @@ func (in *Instance) takesPart(c *Ctx) bool {
 type Chain struct {
 	rewrite, access, beforeProxy []replyStep
 	rewriteInConsumer            []replyStep
+	received                     []headerStep
 	header, delayedHeader        []headerStep
 	body, delayed                []bodyStep
 	log                          []logStep
@@ -126,6 +130,9 @@ func (ch *Chain) place(in *Instance, added bool) {
 	}
 	if p.BeforeProxy != nil {
 		ch.beforeProxy = append(ch.beforeProxy, replyStep{in, p.BeforeProxy})
+	}
+	if p.Received != nil {
+		ch.received = append(ch.received, headerStep{in, p.Received})
 	}
 	if p.HeaderFilter != nil {
 		ch.header = append(ch.header, headerStep{in, p.HeaderFilter})
@@ -201,7 +208,7 @@ func (ch *Chain) run(c *Ctx, steps []replyStep) (*Reply, error) {
 			return nil, fmt.Errorf("plugin %s: %w", s.in.Spec.Name, err)
 		}
 		if rep != nil {
-			if rep.Status >= 400 && s.in.ErrorResponse != nil {
+			if _, stored := rep.Body.(*Content); rep.Status >= 400 && s.in.ErrorResponse != nil && !stored {
 				rep = &Reply{Status: rep.Status, Header: rep.Header, Body: s.in.ErrorResponse}
 			}
 			return rep, nil
@@ -210,6 +217,9 @@ func (ch *Chain) run(c *Ctx, steps []replyStep) (*Reply, error) {
 	c.running = nil
 	return nil, nil
 }
+
+// Received runs when an upstream's response header is in c.Resp, as it came.
+func (ch *Chain) Received(c *Ctx) error { return runHeader(c, ch.received) }
 
 // HeaderFilter runs once the response header is in c.Resp. An error of one
 // instance does not keep the others from running; the first is returned.
