@@ -19,7 +19,7 @@ import (
 
 // Times of a store in place of the embedded etcd.
 const (
-	backendTime      = 5 * time.Second // how long the start waits for it
+	backendTime      = 3 * time.Second // how long the start waits for it
 	backendAgain     = 2 * time.Second // between two tries
 	backendRetention = time.Hour       // of old revisions
 )
