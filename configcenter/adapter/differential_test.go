@@ -87,7 +87,7 @@ func (p *pairing) step() {
 	case n < 56:
 		p.same(p.remove())
 	case n < 80:
-		p.same(p.txn(3))
+		p.same(tame(p.txn(3)))
 	case n < 90:
 		p.lease()
 	case n < 94:

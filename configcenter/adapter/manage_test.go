@@ -186,7 +186,7 @@ func (g *guarded) request() proto.Message {
 	case 5:
 		return g.remove()
 	case 6, 7, 8:
-		return g.txn(2)
+		return tame(g.txn(2))
 	case 9:
 		return &pb.AuthUserListRequest{}
 	case 10:
