@@ -64,6 +64,9 @@ func (c *Config) logLevel(root *node) {
 	}
 }
 
+// storeBackend is what sluice.store_backend may be.
+var storeBackend = regexp.MustCompile(`^(memory(:.+)?|(sqlite|postgres|postgresql|mysql)://.+)$`)
+
 // placed makes an error about the value of a key.
 type placed func(path string, value any, format string, args ...any) error
 
@@ -296,6 +299,43 @@ func (c *Config) networks(at placed) error {
 	}
 	if host, port, err := net.SplitHostPort(c.Sluice.StoreListen); err != nil || net.ParseIP(host) == nil || port == "" {
 		return at("sluice.store_listen", c.Sluice.StoreListen, "an address such as 127.0.0.1:2379 is wanted")
+	}
+	return c.cluster(at)
+}
+
+// cluster checks what only the built-in etcd reads.
+func (c *Config) cluster(at placed) error {
+	for path, t := range map[string]StoreTLS{"sluice.store_tls": c.Sluice.StoreTLS, "sluice.cluster.peer_tls": c.Sluice.Cluster.PeerTLS} {
+		if (t.Cert == "") != (t.Key == "") || t.CA != "" && t.Cert == "" {
+			return at(path, fmt.Sprintf("cert %q, key %q, ca %q", t.Cert, t.Key, t.CA), "cert and key are wanted")
+		}
+	}
+	l := &c.Sluice.Cluster
+	if b := c.Sluice.StoreBackend; b != "" && !storeBackend.MatchString(b) {
+		kind, _, _ := strings.Cut(b, ":") // there may be a password in the rest
+		return at("sluice.store_backend", kind, "one of memory, memory:PATH, sqlite://PATH, postgres://…, mysql://… is wanted")
+	} else if b != "" && len(l.Members) > 0 {
+		return at("sluice.cluster.members", len(l.Members), "sluice.store_backend is no etcd that could have members")
+	}
+	if len(l.Members) == 0 {
+		if l.Name != "" || l.PeerListen != "" || l.Joining {
+			return at("sluice.cluster.members", "{}", "the members of the cluster are wanted")
+		}
+		return nil
+	}
+	if l.Members[l.Name] == "" {
+		return at("sluice.cluster.name", fmt.Sprintf("%q", l.Name), "one of the members is wanted")
+	}
+	for name, url := range l.Members {
+		if !etcdHost.MatchString(url) {
+			return at("sluice.cluster.members."+name, url, "a URL such as http://10.0.0.1:2380 is wanted")
+		}
+		if strings.HasPrefix(url, "https:") && l.PeerTLS.Cert == "" {
+			return at("sluice.cluster.peer_tls.cert", `""`, "%s needs one", url)
+		}
+	}
+	if host, port, err := net.SplitHostPort(l.PeerListen); err != nil || net.ParseIP(host) == nil || port == "" {
+		return at("sluice.cluster.peer_listen", fmt.Sprintf("%q", l.PeerListen), "an address such as 10.0.0.1:2380 is wanted")
 	}
 	return nil
 }

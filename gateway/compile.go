@@ -35,15 +35,15 @@ type compiler struct {
 	consumerUsers map[resource.Ref]map[string]struct{}
 	global        *plugins.Chain
 	globalUses    []*instanceRef
-	globalSecrets map[string]struct{} // managers whose secrets the global rules use
-	clear         map[string]clearSSL // ssl objects in clear
+	globalDeps    map[resource.Ref]struct{} // secret managers and other objects that the global rules are made of
+	clear         map[string]clearSSL       // ssl objects in clear
 	problems      map[resource.Ref]configcenter.Problem
 }
 
 // compiled is a route with what the compiler must know to replace it.
 type compiled struct {
 	route *route
-	entry router.Route[*route]
+	when  func(*router.Input) bool // beside path, host, method and address; nil: nothing
 	deps  []resource.Ref
 	order int64
 	off   bool // status 0: not in the router
@@ -171,7 +171,8 @@ func (k *compiler) compileRoutes(old *router.Router[*route], dirty map[string]st
 				del = append(del, id)
 			}
 		default:
-			put = append(put, now.entry)
+			e, _ := now.entry() // it was made without error before
+			put = append(put, e)
 		}
 		k.replace(id, was, now)
 	}
@@ -188,7 +189,8 @@ func (k *compiler) rebuiltRouter() *router.Router[*route] {
 	var all []router.Route[*route]
 	for _, c := range k.routes {
 		if !c.off {
-			all = append(all, c.entry)
+			e, _ := c.entry() // it was made without error before
+			all = append(all, e)
 		}
 	}
 	next, errs := router.New(k.o.Mode, all)
@@ -283,17 +285,10 @@ func (b *routeBuilder) dep(kind resource.Kind, id string) {
 
 func (b *routeBuilder) build() error {
 	def := b.r.def
-	hosts := def.Hosts
-	if def.Host != "" {
-		hosts = []string{def.Host}
-	}
 	if def.ServiceID != "" {
 		b.dep(resource.Services, string(def.ServiceID))
 		if item := b.snap.Get(resource.Services, string(def.ServiceID)); item != nil {
 			b.r.service = item.Value.(*resource.Service)
-			if len(hosts) == 0 {
-				hosts = b.r.service.Hosts
-			}
 		} else {
 			b.r.fail = &plugins.Reply{Status: 404}
 		}
@@ -309,7 +304,7 @@ func (b *routeBuilder) build() error {
 		b.r.websocket = *s.EnableWebsocket
 	}
 	b.r.timeout = def.Timeout
-	return b.entry(hosts)
+	return b.conditions()
 }
 
 // configured is one plugin of a route and the object that configures it.
@@ -372,7 +367,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
 			continue
 		}
-		ref, err := k.instance(c.owner, name, c.conf, func(id string) { used(resource.Secrets, id) })
+		ref, err := k.instance(c.owner, name, c.conf, used)
 		var unknown *plugins.UnknownError
 		switch {
 		case errors.As(err, &unknown) && !k.o.StrictPlugins:
@@ -390,7 +385,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 }
 
 // instance returns the instance of one configured plugin; nil when it is switched off.
-func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets func(id string)) (*instanceRef, error) {
+func (k *compiler) instance(owner, name string, conf json.RawMessage, used func(resource.Kind, string)) (*instanceRef, error) {
 	meta, err := plugins.MetaOf(conf)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", name, err)
@@ -402,8 +397,15 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 	if err != nil {
 		return nil, err
 	}
-	resolved, _ := k.resolve(filled, secrets)
-	ref, err := k.instances.get(owner, name, filled, resolved, k.metadata(name))
+	resolved, _ := k.resolve(filled, func(id string) { used(resource.Secrets, id) })
+	in := ingredients{conf: filled, resolved: resolved, meta: k.metadata(name)}
+	if spec, ok := k.o.Catalog.Spec(name); ok {
+		in.objects = objectsOf(spec, filled, k.snap)
+	}
+	for ref := range in.objects {
+		used(ref.Kind, ref.ID)
+	}
+	ref, err := k.instances.get(owner, name, in)
 	if err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}

@@ -17,6 +17,12 @@ import (
 // Forms is what a name may be, for messages and help.
 const Forms = "memory, memory:PATH, sqlite://PATH, postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE"
 
+// Remote says whether the named store is a server's, which may be away.
+func Remote(name string) bool {
+	kind, _, _ := strings.Cut(name, ":")
+	return kind != "memory" && kind != "sqlite"
+}
+
 // Open opens a store, and makes it if it is not there. The caller closes it.
 // Errors do not have the name, in which there may be a password.
 func Open(ctx context.Context, name string) (mvcc.Backend, error) {

@@ -48,13 +48,8 @@ func Open(ctx context.Context, path string) (mvcc.Backend, error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	// Every commit is on the disk before it is answered. Who wants to write
-	// waits for other writers, for as long as a request may take.
-	name := (&url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}.Encode()}).String()
-	d := sqllog.Dialect{Schema: schema, Fault: fault, Snapshot: sql.TxOptions{ReadOnly: true},
-		Defragment: []string{"PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM"},
-		Upsert:     " ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, ttl = excluded.ttl, expires = excluded.expires"}
+	name := source(path)
+	d := dialect()
 	if d.Write, err = sql.Open("sqlite", name); err != nil {
 		return nil, err
 	}
@@ -69,6 +64,21 @@ func Open(ctx context.Context, path string) (mvcc.Backend, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return s, nil
+}
+
+// source is the driver's name of a file. Every commit is on the disk before it
+// is answered. Who wants to write waits for other writers, for as long as a
+// request may take.
+func source(path string) string {
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_txlock": {"immediate"},
+		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"}}.Encode()}).String()
+}
+
+// dialect is SQLite's, without a database.
+func dialect() sqllog.Dialect {
+	return sqllog.Dialect{Schema: schema, Fault: fault, Snapshot: sql.TxOptions{ReadOnly: true},
+		Upsert:     " ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, ttl = excluded.ttl, expires = excluded.expires",
+		Defragment: []string{"PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM"}}
 }
 
 // fault knows SQLite's errors.

@@ -193,24 +193,24 @@ func (s *Store) tail(ctx context.Context, p position, known, leases int64, rows,
 			return nil, err
 		}
 	}
-	if !t.all {
-		err = gapless(t.Rows, known, p.Rev)
+	if t.all {
+		known = max(1, p.Compact) // below, rows may be gone
 	}
 	t.News.State = p.State
-	return t, err
+	return t, gapless(t.Rows, known, p.Rev)
 }
 
-// gapless says whether the rows are of every revision above one, up to another.
-// They are not when the database showed rows and state of different times.
+// gapless says whether the rows are of every revision above one, up to another
+// and no further. They are not when the database showed rows and state of different times.
 func gapless(rows []*mvcc.Row, above, to int64) error {
 	for _, r := range rows {
 		if r.Rev > above+1 {
 			break
 		}
-		above = r.Rev
+		above = max(above, r.Rev)
 	}
-	if above != to || len(rows) > 0 && rows[len(rows)-1].Rev != to {
-		return fmt.Errorf("%w: revision %d is missing", ErrAgain, above+1)
+	if above != to {
+		return fmt.Errorf("%w: revision %d is not seen", ErrAgain, above+1)
 	}
 	return nil
 }
