@@ -49,6 +49,7 @@ type Server struct {
 	done            <-chan struct{} // closed when the server is closing
 	runs            sync.WaitGroup  // the goroutines that New started
 	cluster, member uint64
+	known           known
 
 	mu        sync.Mutex
 	advertise string
@@ -127,8 +128,12 @@ func (s *Server) fault(err error) error {
 		return rpctypes.ErrGRPCCanceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return rpctypes.ErrGRPCDeadlineExceeded
-	case errors.Is(err, mvcc.ErrKeyTooLong):
+	case errors.Is(err, mvcc.ErrTooLarge):
 		return rpctypes.ErrGRPCRequestTooLarge
+	case errors.Is(err, mvcc.ErrNoSpace):
+		return rpctypes.ErrGRPCNoSpace
+	case errors.Is(err, mvcc.ErrTimeout):
+		return rpctypes.ErrGRPCTimeout
 	}
 	if _, ok := status.FromError(err); ok {
 		return err
