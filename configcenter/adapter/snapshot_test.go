@@ -25,10 +25,10 @@ func TestSnapshot(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			path, dir := filepath.Join(t.TempDir(), "snapshot"), filepath.Join(t.TempDir(), "etcd")
-			if err := embedded.Snapshot(ctx, "http://"+addr, path); err != nil {
+			if err := embedded.Snapshot(ctx, "http://"+addr, nil, path); err != nil {
 				t.Fatal(err)
 			}
-			must(embedded.Restore(path, dir))(t)
+			must(embedded.Restore(path, dir, nil))(t)
 			s := must(embedded.Start(ctx, embedded.Config{Dir: dir, Listen: "http://127.0.0.1:0", NoSync: true}))(t)
 			t.Cleanup(s.Stop)
 			p := &pairing{t: t, ctx: ctx, ours: ours, etcd: dial(t, s.URL()[len("http://"):])}
