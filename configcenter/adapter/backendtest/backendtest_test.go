@@ -433,6 +433,14 @@ func TestServerAway(t *testing.T) {
 		if err := s[0].View(ctx, func(mvcc.Tx) error { return nil }); err == nil {
 			t.Error("a read went through without a server")
 		}
+		if err := s[0].(mvcc.Local).Peek(func(tx mvcc.Tx) error {
+			if n, err := tx.Count(mvcc.Span{Open: true}, tx.State().Rev); n != 1 || err != nil {
+				t.Errorf("without a server there are %d keys, %v", n, err)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
 		if err := server.Start(); err != nil {
 			t.Fatal(err)
 		}
