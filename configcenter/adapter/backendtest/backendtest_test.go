@@ -129,7 +129,10 @@ func openAll(t *testing.T, url string, n int) []mvcc.Backend {
 func eachShared(t *testing.T, f func(t *testing.T, k backendtest.Kind)) {
 	for _, k := range backendtest.Kinds {
 		if k.Shared {
-			t.Run(k.Name, func(t *testing.T) { f(t, k) })
+			t.Run(k.Name, func(t *testing.T) {
+				t.Parallel()
+				f(t, k)
+			})
 		}
 	}
 }
@@ -248,6 +251,9 @@ func TestCompactedMeanwhile(t *testing.T) {
 			}
 			st, want := all(t, s[0])
 			if err := compact(ctx, s[0], st.Rev-int64(random.IntN(30))); err != nil {
+				t.Fatal(err)
+			}
+			if err := s[round%2].Defragment(ctx); err != nil {
 				t.Fatal(err)
 			}
 			late := backendtest.Open(t, url)
@@ -376,6 +382,7 @@ func TestBytes(t *testing.T) {
 	slices.Sort(keys)
 	for _, k := range backendtest.Kinds {
 		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
 			url := k.URL(t)
 			s := backendtest.Open(t, url)
 			defer func() { s.Close() }()
