@@ -118,10 +118,12 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o     Options
-	live  atomic.Pointer[table]
-	comp  *compiler
-	audit audit
+	o       Options
+	live    atomic.Pointer[table]
+	comp    *compiler
+	audit   audit
+	applied atomic.Int64 // changes of objects
+	applied atomic.Int64
 
 	types    *errorpage.Types
 	requests atomic.Int64

@@ -207,7 +207,7 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 	conf := clientv3.Config{
 		Endpoints:            []string{endpoint},
 		Username:             c.cfg.User,
-		DialTimeout:          c.cfg.HealthTimeout,
+		DialTimeout:          min(c.cfg.HealthTimeout, connectTime),
 		DialKeepAliveTime:    c.cfg.HealthTimeout,
 		DialKeepAliveTimeout: c.cfg.HealthTimeout,
 		MaxCallSendMsgSize:   math.MaxInt32,
@@ -216,7 +216,7 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// Without this gRPC waits up to two minutes before it tries again.
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay},
-			MinConnectTimeout: c.cfg.HealthTimeout,
+			MinConnectTimeout: min(c.cfg.HealthTimeout, connectTime),
 		}), grpc.WithChainUnaryInterceptor(failFast)},
 		MaxUnaryRetries: 2, // the second with a new token; else the link goes elsewhere
 	}
@@ -269,10 +269,14 @@ func (c *Center) password() (string, error) {
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
+// connectTime bounds a connection and the first answer over it: an endpoint that
+// is back should not be waited for as if it were still gone.
+const connectTime = 3 * time.Second
+
 // probe asks for the endpoint's state without waiting for a connection to come
 // up: its error says why there is none.
 func (c *Center) probe(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.HealthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(c.cfg.HealthTimeout, connectTime))
 	defer cancel()
 	_, err := etcdserverpb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &etcdserverpb.StatusRequest{})
 	switch status.Code(err) {

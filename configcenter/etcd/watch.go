@@ -77,11 +77,12 @@ func (r *reader) run(ctx context.Context) {
 }
 
 // wait pauses before the next try: briefly first, then up to the configured
-// delay, with jitter so that a fleet does not come back in step.
+// delay, with jitter so that a fleet does not come back in step. The longest
+// pause and a connection are together within the delay.
 func (r *reader) wait(ctx context.Context) bool {
-	d := r.pause
+	d := r.pause * 4 / 10
 	r.pause = min(2*r.pause, r.c.cfg.ResyncDelay)
-	return pause(ctx, d+rand.N(d/2+1))
+	return pause(ctx, d+rand.N(d+1))
 }
 
 // load hands out everything as one full batch. When there is no connection it
