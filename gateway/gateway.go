@@ -123,7 +123,6 @@ type Gateway struct {
 	comp    *compiler
 	audit   audit
 	applied atomic.Int64 // changes of objects
-	applied atomic.Int64
 
 	types    *errorpage.Types
 	requests atomic.Int64
