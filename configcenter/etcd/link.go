@@ -218,7 +218,7 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay},
 			MinConnectTimeout: min(c.cfg.HealthTimeout, connectTime),
 		}), grpc.WithChainUnaryInterceptor(failFast)},
-		MaxUnaryRetries: 2, // the second with a new token; else the link goes elsewhere
+		MaxUnaryRetries: 1, // the link tries again, elsewhere
 	}
 	if c.cfg.TLS != nil {
 		t, err := c.cfg.TLS()
@@ -251,10 +251,18 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 	return client, nil
 }
 
-// failFast undoes that the client library lets requests wait until the endpoint
-// is back: there may be others.
+// failFast undoes two habits of the client library. It lets requests wait until
+// the endpoint is back, but there may be others. And when a token has expired it
+// logs in again showing that token, which servers refuse, so that it hangs: a
+// new connection logs in without one.
 func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return invoke(ctx, method, req, reply, cc, append(slices.Clone(opts), grpc.WaitForReady(false))...)
+	err := invoke(ctx, method, req, reply, cc, append(slices.Clone(opts), grpc.WaitForReady(false))...)
+	for _, e := range []error{rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty} {
+		if err != nil && errors.Is(rpctypes.Error(err), e) {
+			return status.Error(codes.Unauthenticated, "login ended: "+e.Error())
+		}
+	}
+	return err
 }
 
 // password is the configured one, or what its file says now.
@@ -292,6 +300,9 @@ func (c *Center) write(ctx context.Context, l *link, what string, f func(context
 	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	err := c.try(limited, l, f)
+	if status.Code(err) == codes.Unauthenticated { // it was refused at the door
+		err = c.try(limited, l, f)
+	}
 	if err != nil {
 		return fmt.Errorf("etcd %s: %w", what, err)
 	}

@@ -52,7 +52,8 @@ func (r *reader) run(ctx context.Context) {
 		if full {
 			err = r.load(ctx)
 		}
-		if err == nil && !r.done {
+		loaded := err == nil
+		if loaded && !r.done {
 			full = false
 			err = r.follow(ctx)
 		}
@@ -69,6 +70,9 @@ func (r *reader) run(ctx context.Context) {
 		full = full || errors.Is(err, errReload)
 		if !r.yield(configcenter.Batch{}, err) {
 			return
+		}
+		if loaded && errors.Is(err, errReload) {
+			continue // the store is there, and says that all is to be read again
 		}
 		if !r.wait(ctx) {
 			return
@@ -145,7 +149,7 @@ func (r *reader) take(ctx context.Context, s *stream) error {
 	for !r.done {
 		b, err := s.next(r.at.rev)
 		if errors.Is(err, errAudit) {
-			err = r.audit(ctx)
+			err = r.audit(ctx) // events wait meanwhile, but not for long
 		}
 		if s.created {
 			r.c.reachable.Store(true)
