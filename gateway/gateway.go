@@ -119,10 +119,11 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o     Options
-	live  atomic.Pointer[table]
-	comp  *compiler
-	audit audit
+	o       Options
+	live    atomic.Pointer[table]
+	comp    *compiler
+	audit   audit
+	applied atomic.Int64 // changes of objects
 
 	types    *errorpage.Types
 	requests lane.Counter
