@@ -65,6 +65,8 @@ type Options struct {
 	// response; otherwise only when the last status is 5xx.
 	UpstreamStatusAlways bool
 
+	Timeline Timeline // of the plugins of a request
+
 	// RealIP says from whom and in which field a client's address is believed.
 	RealIP RealIP
 	// Trusted peers may send X-Forwarded-* of their own; see forwarded.go.

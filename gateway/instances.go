@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/configcenter/resource"
+	"sluice/gateway/tally"
 	"sluice/plugins"
 	"sluice/router/expr"
 )
@@ -23,6 +24,8 @@ type instances struct {
 	m  map[string]*instanceRef
 	// upstreams are for plugins that choose one.
 	upstreams *upstreams
+
+	book tally.Book // of what the instances do
 
 	apisOnce sync.Once
 	apisMade []plugins.API
@@ -100,7 +103,11 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 	if err != nil {
 		return nil, err
 	}
-	in := &plugins.Instance{Spec: spec, Priority: spec.Priority, ErrorResponse: m.ErrorResponse}
+	if err := m.FailMode.Check(spec); err != nil {
+		return nil, err
+	}
+	in := &plugins.Instance{Spec: spec, Priority: spec.Priority, ErrorResponse: m.ErrorResponse,
+		Open: m.FailMode == plugins.FailOpen, Book: &is.book}
 	if m.Priority != nil {
 		in.Priority = *m.Priority
 	}
