@@ -64,7 +64,7 @@ type Ctx struct {
 	BytesSent int64 // of the response, header included; set for Log
 	BodySent  int64 // of the response body; set for Log
 
-	RequestID  string   // set on first use by ID or by request-id
+	RequestID string // set on first use by ID or by request-id
 
 	routeChain *Chain    // the route's chain while the global rules run, else nil
 	running    *Instance // whose code is on the stack

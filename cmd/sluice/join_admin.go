@@ -83,13 +83,14 @@ func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
 		return err
 	}
 	e.Add(p.gauges)
+	e.AddPlugins(p.gateway.PluginCounts)
 	handlers[conf.Metrics] = e.Handler()
 	return nil
 }
 
 func (p *parts) openControl(handlers map[conf.Service]http.Handler) error {
-	handlers[conf.ControlAPI] = p.withState(admin.NewControl(admin.ControlOptions{
-		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status")
+	handlers[conf.ControlAPI] = p.withPlugins(p.withState(admin.NewControl(admin.ControlOptions{
+		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status"))
 	return nil
 }
 

@@ -125,7 +125,9 @@ type handler struct {
 }
 
 // Enabled is of slog.Handler.
-func (h *handler) Enabled(ctx context.Context, level slog.Level) bool { return h.next.Enabled(ctx, level) }
+func (h *handler) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.next.Enabled(ctx, level)
+}
 
 // Handle is of slog.Handler.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
