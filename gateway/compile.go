@@ -8,6 +8,7 @@ import (
 
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/configcenter/secret"
 	"sluice/gateway/certs"
 	"sluice/plugins"
 	"sluice/router"
@@ -35,8 +36,12 @@ type compiler struct {
 	consumerUsers map[resource.Ref]map[string]struct{}
 	global        *plugins.Chain
 	globalUses    []*instanceRef
-	globalSecrets map[string]struct{} // managers whose secrets the global rules use
-	clear         map[string]clearSSL // ssl objects in clear
+	globalSecrets map[string]struct{}            // managers whose secrets the global rules use
+	clear         map[string]clearSSL            // ssl objects in clear
+	sslUsers      map[string]map[string]struct{} // ssl objects by the managers of their secrets
+	metas         map[string]json.RawMessage     // metadata of the version being compiled, by plugin
+	keeper        *secret.Keeper                 // nil: references stay as they are
+	session       *secret.Session                // of the version being compiled
 	problems      map[resource.Ref]configcenter.Problem
 }
 
@@ -58,6 +63,10 @@ func newCompiler(o *Options) *compiler {
 		consumerUsers: map[resource.Ref]map[string]struct{}{},
 		global:        plugins.Empty,
 		clear:         map[string]clearSSL{},
+		sslUsers:      map[string]map[string]struct{}{},
+	}
+	if o.Secrets != nil {
+		k.keeper = secret.NewKeeper(o.Secrets)
 	}
 	k.upstreams = newUpstreams(o)
 	k.upstreams.ssl = k.clientCertificate
@@ -72,13 +81,16 @@ func (k *compiler) empty() *table {
 	return &table{router: r, global: plugins.Empty, consumers: k.consumers, certs: none}
 }
 
-// compile makes the table of snap from the one before it. What cannot be
-// compiled keeps its last good form and is among the problems returned: those
+// compile makes the table of snap from the one before it; changes are what
+// became different. What cannot be compiled keeps its last good form and is among the problems returned: those
 // of the whole version, the snapshot's own included.
-func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []configcenter.Problem) {
-	k.snap = snap
+func (k *compiler) compile(old *table, snap *configcenter.Snapshot, changes []resource.Ref) (*table, []configcenter.Problem) {
+	k.snap, k.metas = snap, map[string]json.RawMessage{}
+	if k.begin(changes); k.session != nil {
+		defer k.session.End()
+	}
 	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs, metadata: k.o.metadataOf(snap)}
-	dirty := k.dirty(k.withPlugins(snap.Changes()))
+	dirty := k.dirty(k.withPlugins(changes))
 	t.upstreams = k.upstreams.update(snap, old.upstreams, dirty[resource.Upstreams], k.fail)
 	k.compileConsumers(dirty)
 	t.consumers = k.consumers
@@ -126,6 +138,11 @@ func (k *compiler) dirty(changes []resource.Ref) map[resource.Kind]map[string]st
 		mark(ref.Kind, ref.ID)
 		for id := range k.users[ref] {
 			mark(resource.Routes, id)
+		}
+		if ref.Kind == resource.Secrets {
+			for id := range k.sslUsers[ref.ID] {
+				mark(resource.SSLs, id)
+			}
 		}
 	}
 	return d
@@ -372,7 +389,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
 			continue
 		}
-		ref, err := k.instance(c.owner, name, c.conf, func(id string) { used(resource.Secrets, id) })
+		ref, err := k.instance(c.owner, name, c.conf, used)
 		var unknown *plugins.UnknownError
 		switch {
 		case errors.As(err, &unknown) && !k.o.StrictPlugins:
@@ -390,7 +407,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 }
 
 // instance returns the instance of one configured plugin; nil when it is switched off.
-func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets func(id string)) (*instanceRef, error) {
+func (k *compiler) instance(owner, name string, conf json.RawMessage, used func(resource.Kind, string)) (*instanceRef, error) {
 	meta, err := plugins.MetaOf(conf)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", name, err)
@@ -402,10 +419,13 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 	if err != nil {
 		return nil, err
 	}
-	resolved, _ := k.resolve(filled, secrets)
-	ref, err := k.instances.get(owner, name, filled, resolved, k.metadata(name))
+	resolved, _ := k.resolve(filled, func(id string) { used(resource.Secrets, id) })
+	ref, err := k.instances.get(owner, name, filled, resolved, k.metadata)
 	if err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
+	}
+	for inner := range ref.inner {
+		used(resource.PluginMetadata, inner)
 	}
 	return ref, nil
 }
@@ -427,10 +447,14 @@ func (o *Options) metadataOf(snap *configcenter.Snapshot) func(plugin string) js
 
 // metadata is the plugin's metadata with its defaults, or nil.
 func (k *compiler) metadata(name string) json.RawMessage {
+	if filled, ok := k.metas[name]; ok {
+		return filled
+	}
 	filled, err := metadataOf(k.o, k.snap, name)
 	if err != nil {
 		k.fail(resource.PluginMetadata, name, err)
 	}
+	k.metas[name] = filled
 	return filled
 }
 

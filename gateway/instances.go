@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"sluice/configcenter/resource"
+	"sluice/gateway/redact"
 	"sluice/gateway/tally"
 	"sluice/plugins"
 	"sluice/router/expr"
@@ -33,36 +35,50 @@ type instances struct {
 
 type instanceRef struct {
 	*plugins.Instance
-	key  string
-	refs int
+	key   string
+	refs  int
+	inner map[string]json.RawMessage // metadata of the plugins in it
 }
+
+// metadata is the metadata of a plugin in a version, defaults filled in, or nil.
+type metadata func(plugin string) json.RawMessage
 
 // get returns the instance of plugin name at owner. conf is its configuration
 // as written, by which it is known across versions; resolved the same with its
-// secrets in place, from which it is built. meta is the plugin's metadata, or nil.
-func (is *instances) get(owner, name string, conf, resolved, meta json.RawMessage) (*instanceRef, error) {
-	key := identity(owner, name, resolved, meta)
-	is.mu.Lock()
-	if ref := is.m[key]; ref != nil {
-		ref.refs++
-		is.mu.Unlock()
+// secrets in place, from which it is built. meta has the metadata of the
+// version.
+func (is *instances) get(owner, name string, conf, resolved json.RawMessage, meta metadata) (*instanceRef, error) {
+	key := identity(owner, name, resolved, meta(name))
+	if ref := is.taken(key, meta); ref != nil {
 		return ref, nil
 	}
-	is.mu.Unlock()
-	in, err := is.build(owner, name, conf, resolved, meta, false)
+	ref, err := is.build(owner, name, conf, resolved, meta, false)
 	if err != nil {
 		return nil, err
 	}
+	ref.key, ref.refs = key, 1
+	is.mu.Lock()
+	is.m[key] = ref // one made with other metadata of the plugins in it goes with its users
+	is.mu.Unlock()
+	return ref, nil
+}
+
+// taken counts one more user of the instance called key, if there is one and
+// the metadata of the plugins in it is as it was.
+func (is *instances) taken(key string, meta metadata) *instanceRef {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	if ref := is.m[key]; ref != nil { // built meanwhile by another
-		ref.refs++
-		closeInstance(in)
-		return ref, nil
+	ref := is.m[key]
+	if ref == nil {
+		return nil
 	}
-	ref := &instanceRef{Instance: in, key: key, refs: 1}
-	is.m[key] = ref
-	return ref, nil
+	for name, was := range ref.inner {
+		if !bytes.Equal(was, meta(name)) {
+			return nil
+		}
+	}
+	ref.refs++
+	return ref
 }
 
 // release gives instances back. Those without users are closed after the grace
@@ -72,7 +88,9 @@ func (is *instances) release(refs []*instanceRef) {
 	is.mu.Lock()
 	for _, r := range refs {
 		if r.refs--; r.refs == 0 {
-			delete(is.m, r.key)
+			if is.m[r.key] == r {
+				delete(is.m, r.key)
+			}
 			idle = append(idle, r)
 		}
 	}
@@ -94,7 +112,32 @@ func closeInstance(in *plugins.Instance) {
 }
 
 // build makes an instance. check says that it is only a trial.
-func (is *instances) build(owner, name string, conf, resolved, meta json.RawMessage, check bool) (*plugins.Instance, error) {
+func (is *instances) build(owner, name string, conf, resolved json.RawMessage, meta metadata, check bool) (*instanceRef, error) {
+	b := &building{is: is, meta: meta, check: check, inner: map[string]json.RawMessage{}}
+	b.secrets = is.secretsOf(name, conf, resolved, meta(name))
+	in, err := b.build(owner, name, conf, resolved)
+	if err != nil {
+		for _, u := range b.opened {
+			is.upstreams.abandon(u)
+		}
+		return nil, redact.New(b.secrets).Error(err)
+	}
+	in.Secrets = redact.New(b.secrets)
+	return &instanceRef{Instance: in, inner: b.inner}, nil
+}
+
+// building is an instance on its way.
+type building struct {
+	is      *instances
+	meta    metadata
+	check   bool // it is only a trial
+	opened  []plugins.Upstream
+	secrets []string
+	inner   map[string]json.RawMessage // metadata of the plugins in it
+}
+
+func (b *building) build(owner, name string, conf, resolved json.RawMessage) (*plugins.Instance, error) {
+	is := b.is
 	spec, ok := is.o.Catalog.Spec(name)
 	if !ok {
 		return nil, &plugins.UnknownError{Name: name}
@@ -116,47 +159,55 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 			return nil, err
 		}
 	}
-	var opened []plugins.Upstream
-	env := is.env(owner, name, conf, meta, check, &opened)
+	env := b.env(owner, name, conf, b.meta(name))
 	in.Key = env.Key
-	in.Phases, err = spec.New(resolved, env)
-	abandon := func() {
-		for _, u := range opened {
-			is.upstreams.abandon(u)
-		}
-	}
-	if err != nil {
-		abandon()
+	if in.Phases, err = spec.New(resolved, env); err != nil {
 		return nil, err
 	}
-	if len(opened) > 0 {
+	if len(b.opened) > 0 {
 		stop := in.Phases.Close
 		in.Phases.Close = func() {
 			if stop != nil {
 				stop()
 			}
-			abandon()
+			for _, u := range b.opened {
+				is.upstreams.abandon(u)
+			}
 		}
 	}
-	if m.PreFunction != "" && !check {
+	if m.PreFunction != "" && !b.check {
 		if err := is.precede(in, m.PreFunction, conf); err != nil {
 			closeInstance(in)
+			b.opened = nil // given back with it
 			return nil, err
 		}
 	}
 	return in, nil
 }
 
-// env is what the instance may reach. Upstreams it opens are added to opened.
-func (is *instances) env(owner, name string, conf, meta json.RawMessage, check bool, opened *[]plugins.Upstream) *plugins.Env {
+// secretsOf are the texts that a configuration and its metadata want unseen.
+func (is *instances) secretsOf(name string, conf, resolved, meta json.RawMessage) []string {
+	list := redact.Differing(conf, resolved)
+	if s := is.o.Catalog.Schema(name, plugins.Conf); s != nil {
+		list = append(list, redact.Strings(resolved, s.EncryptFields())...)
+	}
+	if s := is.o.Catalog.Schema(name, plugins.MetadataPart); s != nil {
+		list = append(list, redact.Strings(meta, s.EncryptFields())...)
+	}
+	return list
+}
+
+// env is what the instance may reach.
+func (b *building) env(owner, name string, conf, meta json.RawMessage) *plugins.Env {
+	is := b.is
 	e := &plugins.Env{
 		Key:   identity(owner, name, conf, nil),
 		Owner: owner, Name: name,
-		Log:      is.o.Log.With("plugin", name, "owner", owner),
+		Log:      redact.New(b.secrets).Logger(is.o.Log).With("plugin", name, "owner", owner),
 		Metadata: meta,
 		Shared:   is.o.Shared,
 		Now:      is.o.Now,
-		Check:    check,
+		Check:    b.check,
 		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
 			key := owner + "#" + name
 			if inline != nil { // a plugin may have many: each has a state of its own
@@ -168,7 +219,7 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 			}
 			u, err := is.upstreams.forPlugin(key, id, inline)
 			if err == nil {
-				*opened = append(*opened, u)
+				b.opened = append(b.opened, u)
 			}
 			return u, err
 		},
@@ -188,7 +239,10 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 		if !ok {
 			return plugins.Phases{}, &plugins.UnknownError{Name: inner}
 		}
-		own := is.env(owner+"/"+name, inner, filled, nil, check, opened)
+		meta := b.meta(inner)
+		b.inner[inner] = meta
+		b.secrets = append(b.secrets, is.secretsOf(inner, filled, filled, meta)...)
+		own := b.env(owner+"/"+name, inner, filled, meta)
 		if same[own.Key]++; same[own.Key] > 1 {
 			own.Key += "#" + strconv.Itoa(same[own.Key])
 		}
@@ -206,7 +260,8 @@ func (is *instances) apis() []plugins.API {
 			if spec.NewAPIs == nil {
 				continue
 			}
-			made, err := spec.NewAPIs(is.env("", name, nil, nil, false, nil))
+			b := &building{is: is}
+			made, err := spec.NewAPIs(b.env("", name, nil, nil))
 			if err != nil {
 				is.o.Log.Error("plugin has no APIs", "plugin", name, "err", err)
 			}

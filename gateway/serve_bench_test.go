@@ -64,7 +64,7 @@ func BenchmarkServe(b *testing.B) {
 				ServerHeader: "APISIX/3.18.0", Charset: "utf-8", Grace: time.Millisecond,
 				RealIP: RealIP{Header: "X-Real-IP", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 			defer g.Close()
-			g.step(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1,
+			g.take(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1,
 				Value: json.RawMessage(`{"uri":"/*","plugins":{"answer":{}}}`)}}})
 			x := &wire.Exchange{Context: context.Background(), Sender: &sink{}}
 			b.ReportAllocs()
@@ -118,7 +118,7 @@ func BenchmarkPlugins(b *testing.B) {
 			}
 			g := New(Options{Catalog: catalog, Shared: &plugins.Shared{}, Mode: router.HostURI, Grace: time.Millisecond})
 			defer g.Close()
-			g.step(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{
+			g.take(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{
 				{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1, Value: text}}})
 			x := &wire.Exchange{Context: context.Background(), Sender: &sink{}}
 			b.ReportAllocs()

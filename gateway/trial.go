@@ -31,15 +31,15 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, strea
 	if stream {
 		return nil // stream routes are not served yet: the schema is all there is
 	}
-	var meta json.RawMessage
+	meta := func(string) json.RawMessage { return nil }
 	if snap := g.Snapshot(); snap != nil {
-		meta, _ = metadataOf(g.comp.o, snap, spec.Name) // what is wrong with it was reported when it came
+		meta = g.comp.o.metadataOf(snap) // what is wrong with it was reported when it came
 	}
-	in, err := g.comp.instances.build(owner, spec.Name, conf, conf, meta, true)
+	ref, err := g.comp.instances.build(owner, spec.Name, conf, conf, meta, true)
 	if err != nil {
 		return err
 	}
-	closeInstance(in)
+	closeInstance(ref.Instance)
 	return nil
 }
 

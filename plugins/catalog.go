@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sluice/configcenter/schema"
+	"sluice/gateway/redact"
 )
 
 // Part is which of a plugin's schemas a configuration is held against.
@@ -175,7 +176,7 @@ func (c *Catalog) Check(name string, conf json.RawMessage, p Part) (json.RawMess
 		return conf, nil
 	}
 	filled, err := s.Check(conf)
-	if err != nil {
+	if err = redact.Conf(conf, s.EncryptFields()).Error(err); err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}
 	return filled, nil

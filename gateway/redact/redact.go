@@ -3,6 +3,7 @@
 package redact
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,6 +50,132 @@ func New(secrets []string) *Texts {
 		return strings.Compare(a, b)
 	})
 	return &Texts{slices.Compact(list)}
+}
+
+// Conf makes Texts of what lies at the dotted paths of a configuration; a path
+// leads through objects and the items of arrays.
+func Conf(conf json.RawMessage, paths []string) *Texts { return New(Strings(conf, paths)) }
+
+// Strings are all strings at and below the dotted paths of a JSON document.
+func Strings(conf json.RawMessage, paths []string) []string {
+	var doc any
+	if len(paths) == 0 || json.Unmarshal(conf, &doc) != nil {
+		return nil
+	}
+	var list []string
+	for _, p := range paths {
+		list = at(list, doc, strings.Split(p, "."))
+	}
+	return list
+}
+
+func at(list []string, v any, path []string) []string {
+	if items, ok := v.([]any); ok {
+		for _, e := range items {
+			list = at(list, e, path)
+		}
+		return list
+	}
+	if len(path) == 0 {
+		return below(list, v)
+	}
+	if m, ok := v.(map[string]any); ok {
+		return at(list, m[path[0]], path[1:])
+	}
+	return list
+}
+
+func below(list []string, v any) []string {
+	switch v := v.(type) {
+	case string:
+		return append(list, v)
+	case []any:
+		for _, e := range v {
+			list = below(list, e)
+		}
+	case map[string]any:
+		for _, e := range v {
+			list = below(list, e)
+		}
+	}
+	return list
+}
+
+// Differing are the strings of a document that stand where another text stood
+// before: values that references were replaced with.
+func Differing(before, after json.RawMessage) []string {
+	var a, b any
+	if bytes.Equal(before, after) || json.Unmarshal(before, &a) != nil || json.Unmarshal(after, &b) != nil {
+		return nil
+	}
+	return differing(nil, a, b)
+}
+
+func differing(list []string, a, b any) []string {
+	switch b := b.(type) {
+	case []any:
+		if before, ok := a.([]any); ok && len(before) == len(b) {
+			for i := range b {
+				list = differing(list, before[i], b[i])
+			}
+			return list
+		}
+	case map[string]any:
+		if before, ok := a.(map[string]any); ok {
+			for name := range b {
+				list = differing(list, before[name], b[name])
+			}
+			return list
+		}
+	}
+	if s, ok := a.(string); ok && b != any(s) {
+		return below(list, b)
+	}
+	return list
+}
+
+// Masked is a JSON document with Mask in place of the strings at the paths. It
+// is the document itself when there are none.
+func Masked(conf json.RawMessage, paths []string) json.RawMessage {
+	if len(Strings(conf, paths)) == 0 {
+		return conf
+	}
+	d := json.NewDecoder(bytes.NewReader(conf))
+	d.UseNumber()
+	var doc any
+	if d.Decode(&doc) != nil {
+		return conf
+	}
+	for _, p := range paths {
+		doc = masked(doc, strings.Split(p, "."))
+	}
+	out, err := json.Marshal(doc)
+	if err != nil {
+		return conf
+	}
+	return out
+}
+
+func masked(v any, path []string) any {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			v[i] = masked(v[i], path)
+		}
+	case map[string]any:
+		for name := range v {
+			if len(path) == 0 {
+				v[name] = masked(v[name], nil)
+			} else if name == path[0] {
+				v[name] = masked(v[name], path[1:])
+			}
+		}
+	case string:
+		if len(path) == 0 {
+			return Mask
+		}
+	}
+	return v
 }
 
 // Text is s with the secrets masked.
