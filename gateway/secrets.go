@@ -14,34 +14,12 @@ import (
 )
 
 // decrypted is conf with the fields in clear that the plugin's schema wants
-// encrypted in the store. What cannot be decrypted stays: it may be in clear.
+// encrypted in the store.
 func (o *Options) decrypted(name string, part plugins.Part, conf json.RawMessage) json.RawMessage {
-	s := o.Catalog.Schema(name, part)
-	if o.Keyring == nil || s == nil || len(s.EncryptFields()) == 0 {
-		return conf
+	if s := o.Catalog.Schema(name, part); s != nil {
+		return o.Keyring.DecryptConf(s.EncryptFields(), conf)
 	}
-	doc, err := schema.Decode(conf)
-	if err != nil {
-		return conf // Check will say what is wrong
-	}
-	o.Keyring.DecryptFields(s.EncryptFields(), doc)
-	plain, err := json.Marshal(doc)
-	if err != nil {
-		return conf
-	}
-	return plain
-}
-
-// decryptedKey is a private key in clear.
-func (o *Options) decryptedKey(text string) string {
-	if o.Keyring == nil {
-		return text
-	}
-	plain, err := o.Keyring.DecryptKey(text)
-	if err != nil {
-		return text
-	}
-	return plain
+	return conf
 }
 
 // begin starts the version of k.snap for its secrets; managers are those whose
@@ -149,9 +127,9 @@ func (k *compiler) inClear(s *resource.SSL, used func(id string)) (*resource.SSL
 		}
 		*f = text
 	}
-	c.Key = k.o.decryptedKey(c.Key)
+	c.Key = k.o.Keyring.KeyInClear(c.Key)
 	for i := range c.Keys {
-		c.Keys[i] = k.o.decryptedKey(c.Keys[i])
+		c.Keys[i] = k.o.Keyring.KeyInClear(c.Keys[i])
 	}
 	return &c, nil
 }

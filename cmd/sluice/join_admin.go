@@ -124,7 +124,7 @@ func (l live) Items(k resource.Kind) []admin.LiveItem {
 	}
 	for item := range l.p.gateway.Snapshot().All(k) {
 		out = append(out, admin.LiveItem{
-			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: item.Raw,
+			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: l.p.masked(k, item.ID, item.Raw),
 			Created: item.Create, Modified: item.Mod,
 		})
 	}

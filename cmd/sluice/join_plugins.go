@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"sluice/configcenter/resource"
+	"sluice/gateway/redact"
 	"sluice/gateway/tally"
+	"sluice/plugins"
 )
 
 // pluginCount is one plugin in one phase in the answer of
@@ -45,6 +48,27 @@ func (p *parts) pluginCounts() []pluginCount {
 		list = append(list, c)
 	}
 	return list
+}
+
+// masked is an object as the control API shows it to everybody who can reach
+// it: without what its plugins' schemas want encrypted, and without keys.
+func (p *parts) masked(k resource.Kind, id string, raw json.RawMessage) json.RawMessage {
+	paths := []string{"tls.client_key", "upstream.tls.client_key"}
+	fields := func(name string, part plugins.Part, prefix string) {
+		if s := p.catalog.Schema(name, part); s != nil {
+			for _, f := range s.EncryptFields() {
+				paths = append(paths, prefix+f)
+			}
+		}
+	}
+	if k == resource.PluginMetadata {
+		fields(id, plugins.MetadataPart, "")
+	} else {
+		for _, name := range p.catalog.Names() {
+			fields(name, plugins.Conf, "plugins."+name+".")
+		}
+	}
+	return redact.Masked(raw, paths)
 }
 
 // withPlugins answers GET /v1/sluice/plugins, and leaves the rest to h.
