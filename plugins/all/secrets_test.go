@@ -131,19 +131,19 @@ func talkative(how string) plugins.Registry {
 	return reg
 }
 
-// log is where everything is logged; safe for concurrent use.
-type log struct {
+// lines is where everything is logged; safe for concurrent use.
+type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+func (l *lines) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.Write(p)
 }
 
-func (l *log) String() string {
+func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
@@ -175,7 +175,7 @@ func TestSecretsStaySecret(t *testing.T) {
 }
 
 func walkSecrets(t *testing.T, how string) {
-	reg, shared, out := talkative(how), &plugins.Shared{}, &log{}
+	reg, shared, out := talkative(how), &plugins.Shared{}, &lines{}
 	var names []string
 	for name := range reg {
 		names = append(names, name)
