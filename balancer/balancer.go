@@ -47,9 +47,13 @@ type State struct {
 	target   atomic.Pointer[target] // nil: not health checked
 	slot     atomic.Pointer[any]
 	gone     atomic.Bool // no set refers to it any more
-	drop     func()      // forgets the state when gone and idle; may be nil
 
-	refs int // open views using it; guarded by the registry's lock
+	reg *Registry // that forgets the state when it is gone and idle; nil: none does
+	up  *upstream
+	key stateKey
+	// Guarded by the registry's lock: the open views using the state, and its
+	// place in up.states.all.
+	refs, place int
 }
 
 // Fault says how a try failed below HTTP.
@@ -82,8 +86,8 @@ func (e *Endpoint) Done(o Outcome) {
 	if t := e.target.Load(); t != nil {
 		t.observe(o)
 	}
-	if e.inflight.Add(-1) == 0 && e.gone.Load() && e.drop != nil {
-		e.drop()
+	if e.inflight.Add(-1) == 0 && e.gone.Load() && e.reg != nil {
+		e.reg.drop(e.State)
 	}
 }
 

@@ -102,6 +102,9 @@ func (s *Set) begin(ctx context.Context) error {
 
 // halt ends the follower for good.
 func (s *Set) halt() {
+	if !s.dynamic {
+		return
+	}
 	s.fmu.Lock()
 	defer s.fmu.Unlock()
 	s.halted = true

@@ -51,10 +51,10 @@ type Registry struct {
 type upstream struct {
 	key     string
 	sets    []*Set // open, the newest last; it decides about the checks
-	states  map[stateKey]*State
-	turns   map[int]*atomic.Uint64 // round robin position by priority
-	flips   atomic.Uint64          // counts changes between up and down
-	checker *checker               // nil until a set with checks is used
+	states  stateTable
+	turns   []turn        // round robin positions
+	flips   atomic.Uint64 // counts changes between up and down
+	checker *checker      // nil until a set with checks is used
 }
 
 func (u *upstream) newest() *Set {
@@ -64,8 +64,11 @@ func (u *upstream) newest() *Set {
 	return u.sets[len(u.sets)-1]
 }
 
-// stateKey is an endpoint's identity within its upstream.
-type stateKey struct{ identity, addr, host string }
+// turn is the round robin position of a priority.
+type turn struct {
+	priority int
+	at       *atomic.Uint64
+}
 
 // Config describes one version of one upstream.
 type Config struct {
@@ -127,7 +130,7 @@ func (r *Registry) Len() (upstreams, states int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.ups {
-		states += len(u.states)
+		states += len(u.states.all)
 	}
 	return len(r.ups), states
 }
@@ -146,12 +149,14 @@ func (r *Registry) Open(c Config) (*Set, error) {
 	if c.Checks != nil && !r.opt.NoHealth {
 		s.rules = newRules(c.Checks, c.Stream)
 	}
-	s.dynamic = c.Find != nil || hasDomain(c.Nodes)
+	if c.Find != nil || hasDomain(c.Nodes) {
+		s.dynamic, s.follower = true, new(follower)
+	}
 	r.mu.Lock()
 	defer r.unlock()
 	u := r.ups[c.Key]
 	if u == nil {
-		u = &upstream{key: c.Key, states: map[stateKey]*State{}, turns: map[int]*atomic.Uint64{}}
+		u = &upstream{key: c.Key}
 		r.ups[c.Key] = u
 	}
 	s.up = u
@@ -179,15 +184,10 @@ func (r *Registry) unlock() {
 
 // state returns the endpoint's state and counts a user of it. r.mu is held.
 func (r *Registry) state(u *upstream, k stateKey) *State {
-	st := u.states[k]
+	st := u.states.get(k)
 	if st == nil {
-		st = new(State)
-		st.drop = func() {
-			r.mu.Lock()
-			defer r.unlock()
-			r.forget(u, k, st)
-		}
-		u.states[k] = st
+		st = &State{reg: r, up: u, key: k}
+		u.states.add(st)
 	}
 	st.refs++
 	st.gone.Store(false)
@@ -195,42 +195,49 @@ func (r *Registry) state(u *upstream, k stateKey) *State {
 }
 
 // unref gives back what state counted. r.mu is held.
-func (r *Registry) unref(u *upstream, k stateKey) {
-	st := u.states[k]
+func (r *Registry) unref(st *State) {
 	if st.refs--; st.refs == 0 {
 		st.gone.Store(true) // before the look at inflight: Done looks in the other order
-		r.forget(u, k, st)
+		r.forget(st)
 	}
+}
+
+// drop forgets a state whose last request has ended.
+func (r *Registry) drop(st *State) {
+	r.mu.Lock()
+	defer r.unlock()
+	r.forget(st)
 }
 
 // forget drops a state that nobody refers to and that has no request in flight,
 // and its upstream with the last one. r.mu is held.
-func (r *Registry) forget(u *upstream, k stateKey, st *State) {
-	if st.refs > 0 || st.inflight.Load() > 0 || u.states[k] != st {
+func (r *Registry) forget(st *State) {
+	if st.refs > 0 || st.inflight.Load() > 0 || !st.up.states.remove(st) {
 		return
 	}
-	delete(u.states, k)
 	if p := st.slot.Load(); p != nil {
 		r.dead = append(r.dead, p)
 	}
-	r.reap(u)
+	r.reap(st.up)
 }
 
 func (r *Registry) reap(u *upstream) {
-	if len(u.sets) == 0 && len(u.states) == 0 && r.ups[u.key] == u {
+	if len(u.sets) == 0 && len(u.states.all) == 0 && r.ups[u.key] == u {
 		delete(r.ups, u.key)
 	}
 }
 
 // turn is the round robin position of a priority. r.mu is held.
 func (r *Registry) turn(u *upstream, priority int) *atomic.Uint64 {
-	t := u.turns[priority]
-	if t == nil {
-		t = new(atomic.Uint64)
-		t.Store(r.opt.Start())
-		u.turns[priority] = t
+	for _, t := range u.turns {
+		if t.priority == priority {
+			return t.at
+		}
 	}
-	return t
+	t := turn{priority, new(atomic.Uint64)}
+	t.at.Store(r.opt.Start())
+	u.turns = append(u.turns, t)
+	return t.at
 }
 
 // Health is the state of one upstream's checker, in the form of the control API.

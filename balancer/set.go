@@ -2,7 +2,6 @@ package balancer
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,19 +19,23 @@ type Set struct {
 	rules   *rules // nil: no health checks
 	dynamic bool   // nodes have to be looked up
 
-	view atomic.Pointer[view]
-	used atomic.Bool // since the follower last looked
-	follower
-	closed bool // guarded by reg.mu
+	view      atomic.Pointer[view]
+	used      atomic.Bool // since the follower last looked
+	*follower             // nil unless dynamic
+	closed    bool        // guarded by reg.mu
 }
 
 // view is what a set looks like between two changes of its nodes.
 type view struct {
 	eps    []*Endpoint
-	keys   []stateKey
-	groups []group   // by falling priority
-	single *Endpoint // the only one: there is nothing to choose
+	single *Endpoint // the only one: there is nothing to choose, and nothing below is set
 	nodes  int
+	*choice
+}
+
+// choice is what a view chooses by.
+type choice struct {
+	groups []group    // by falling priority
 	health sync.Mutex // held while usable is rebuilt
 	usable atomic.Pointer[usable]
 }
@@ -118,8 +121,8 @@ func (s *Set) Close() {
 	case u.checker != nil, next.rules != nil && next.used.Load():
 		next.check()
 	}
-	for _, k := range s.view.Load().keys {
-		r.unref(u, k)
+	for _, e := range s.view.Load().eps {
+		r.unref(e.State)
 	}
 	r.reap(u)
 }
@@ -155,7 +158,7 @@ func (s *Set) check() {
 func (u *upstream) uncheck() {
 	u.checker.stop()
 	u.checker = nil
-	for _, st := range u.states {
+	for _, st := range u.states.all {
 		st.target.Store(nil)
 	}
 	u.flips.Add(1)
@@ -164,17 +167,28 @@ func (u *upstream) uncheck() {
 // swap replaces the set's endpoints. reg.mu is held, or the set is not shared yet.
 func (s *Set) swap(f found) {
 	old := s.view.Load()
-	v := &view{nodes: f.nodes}
-	for _, e := range f.eps {
-		k := stateKey{s.conf.Identity, e.Addr, e.Host}
-		e.State = s.reg.state(s.up, k)
+	v := &view{eps: f.eps, nodes: f.nodes}
+	for _, e := range v.eps {
+		e.State = s.reg.state(s.up, stateKey{s.conf.Identity, e.Addr, e.Host})
 		e.smooth = s.conf.Kind == "ewma"
-		v.eps = append(v.eps, e)
-		v.keys = append(v.keys, k)
 	}
 	if len(v.eps) == 1 {
 		v.single = v.eps[0]
+	} else {
+		s.choose(v)
 	}
+	s.view.Store(v)
+	s.prune()
+	if old != nil {
+		for _, e := range old.eps {
+			s.reg.unref(e.State)
+		}
+	}
+}
+
+// choose prepares the choice among the endpoints of v.
+func (s *Set) choose(v *view) {
+	v.choice = &choice{}
 	for _, eps := range byPriority(v.eps) {
 		g := group{eps: eps}
 		switch s.conf.Kind {
@@ -186,13 +200,6 @@ func (s *Set) swap(f found) {
 		v.groups = append(v.groups, g)
 	}
 	v.rebuild(s, s.up.flips.Load())
-	s.view.Store(v)
-	s.prune()
-	if old != nil {
-		for _, k := range old.keys {
-			s.reg.unref(s.up, k)
-		}
-	}
 }
 
 // prune forgets the round robin positions of priorities that are gone.
@@ -200,8 +207,8 @@ func (s *Set) prune() {
 	if s.conf.Kind != "roundrobin" {
 		return
 	}
-	maps.DeleteFunc(s.up.turns, func(p int, _ *atomic.Uint64) bool {
-		return !slices.ContainsFunc(s.view.Load().eps, func(e *Endpoint) bool { return e.Priority == p })
+	s.up.turns = slices.DeleteFunc(s.up.turns, func(t turn) bool {
+		return !slices.ContainsFunc(s.view.Load().eps, func(e *Endpoint) bool { return e.Priority == t.priority })
 	})
 }
 

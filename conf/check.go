@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -210,16 +211,33 @@ func (c *Config) plugins(at placed) error {
 	if c.Apisix.ProxyCache == nil {
 		return nil
 	}
-	for _, z := range c.Apisix.ProxyCache.Zones {
+	return zones(c.Apisix.ProxyCache.Zones, at)
+}
+
+// zones checks apisix.proxy_cache.zones.
+func zones(list []CacheZone, at placed) error {
+	names, paths := map[string]bool{}, map[string]bool{}
+	for _, z := range list {
 		disk := z.DiskSize > 0 && z.DiskPath != "" && z.Levels != ""
 		memory := z.DiskSize == 0 && z.DiskPath == "" && z.Levels == ""
 		if z.Name == "" || z.MemorySize == 0 || !disk && !memory {
 			return at("apisix.proxy_cache.zones", z.Name, "failed to validate config: a zone has name and memory_size, "+
 				"and on disk also disk_size, disk_path and cache_levels")
 		}
+		if disk && !cacheLevels.MatchString(z.Levels) {
+			return at("apisix.proxy_cache.zones", z.Levels, "cache_levels has to be one to three numbers of 1 or 2, such as 1:2")
+		}
+		if path := filepath.Clean(z.DiskPath); names[z.Name] || disk && paths[path] {
+			return at("apisix.proxy_cache.zones", z.Name, "another zone has the same name or disk_path")
+		} else if disk {
+			paths[path] = true
+		}
+		names[z.Name] = true
 	}
 	return nil
 }
+
+var cacheLevels = regexp.MustCompile(`^[12](:[12]){0,2}$`)
 
 func (c *Config) passesLoopback() bool {
 	for _, s := range c.Nginx.HTTP.RealIPFrom {
@@ -284,6 +302,37 @@ func (c *Config) networks(at placed) error {
 	}
 	if host, port, err := net.SplitHostPort(c.Sluice.StoreListen); err != nil || net.ParseIP(host) == nil || port == "" {
 		return at("sluice.store_listen", c.Sluice.StoreListen, "an address such as 127.0.0.1:2379 is wanted")
+	}
+	return c.cluster(at)
+}
+
+// cluster checks what only the built-in etcd reads.
+func (c *Config) cluster(at placed) error {
+	for path, t := range map[string]StoreTLS{"sluice.store_tls": c.Sluice.StoreTLS, "sluice.cluster.peer_tls": c.Sluice.Cluster.PeerTLS} {
+		if (t.Cert == "") != (t.Key == "") || t.CA != "" && t.Cert == "" {
+			return at(path, fmt.Sprintf("cert %q, key %q, ca %q", t.Cert, t.Key, t.CA), "cert and key are wanted")
+		}
+	}
+	l := &c.Sluice.Cluster
+	if len(l.Members) == 0 {
+		if l.Name != "" || l.PeerListen != "" || l.Joining {
+			return at("sluice.cluster.members", "{}", "the members of the cluster are wanted")
+		}
+		return nil
+	}
+	if l.Members[l.Name] == "" {
+		return at("sluice.cluster.name", fmt.Sprintf("%q", l.Name), "one of the members is wanted")
+	}
+	for name, url := range l.Members {
+		if !etcdHost.MatchString(url) {
+			return at("sluice.cluster.members."+name, url, "a URL such as http://10.0.0.1:2380 is wanted")
+		}
+		if strings.HasPrefix(url, "https:") && l.PeerTLS.Cert == "" {
+			return at("sluice.cluster.peer_tls.cert", `""`, "%s needs one", url)
+		}
+	}
+	if host, port, err := net.SplitHostPort(l.PeerListen); err != nil || net.ParseIP(host) == nil || port == "" {
+		return at("sluice.cluster.peer_listen", fmt.Sprintf("%q", l.PeerListen), "an address such as 10.0.0.1:2380 is wanted")
 	}
 	return nil
 }

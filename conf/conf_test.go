@@ -136,6 +136,11 @@ func TestErrors(t *testing.T) {
 		{"sluice:\n  data_dri: x", `config.yaml:2: sluice.data_dri: unknown key (value "x")`},
 		{"sluice: {limits: {header_bytes: 1}}", "sluice.limits.header_bytes: 1: at least 1024 is wanted"},
 		{"sluice: {store_listen: 2379}", "failed to merge, path[sluice->store_listen]"},
+		{"apisix:\n  proxy_cache: {zones: [{name: a, memory_size: 1m, disk_size: 1m}]}", "apisix.proxy_cache.zones: a: failed to validate config"},
+		{"apisix:\n  proxy_cache: {zones: [{name: a, memory_size: 1m, disk_size: 1m, disk_path: x, cache_levels: '3'}]}", "cache_levels has to be"},
+		{"apisix:\n  proxy_cache: {zones: [{name: a, memory_size: 1m}, {name: a, memory_size: 1m}]}", "another zone has the same name"},
+		{"apisix:\n  proxy_cache: {zones: [{name: a, memory_size: 1m, disk_size: 1m, disk_path: x, cache_levels: '1'}," +
+			" {name: b, memory_size: 1m, disk_size: 1m, disk_path: x/, cache_levels: '1'}]}", "apisix.proxy_cache.zones: b: another zone has the same"},
 		{"a: &a [*a]", "config.yaml"},
 		{"a: &a {x: 1}\nb: &b {c: *a, d: *a}\napisix: {router: *b}", ""},
 	} {

@@ -278,8 +278,14 @@ type Etcd struct {
 type Sluice struct {
 	DataDir     string `conf:"data_dir"`
 	StoreListen string `conf:"store_listen"`
-	Engine      string `conf:"engine"` // parked or plain
-	Log         struct {
+	// StorePasswordFile holds the password of deployment.etcd.user; it is read
+	// at each login.
+	StorePasswordFile string   `conf:"store_password_file"`
+	StoreTLS          StoreTLS `conf:"store_tls"`
+	StoreQuota        Size     `conf:"store_quota"`
+	Cluster           Cluster  `conf:"cluster"`
+	Engine            string   `conf:"engine"` // parked or plain
+	Log               struct {
 		Format string `conf:"format"` // text or json
 		Level  string `conf:"level"`  // debug, info, warn or error; "" follows error_log_level
 	} `conf:"log"`
@@ -295,6 +301,26 @@ type PluginTimeline struct {
 	Header    string         `conf:"header"`  // response field, "" for none
 	Trigger   string         `conf:"trigger"` // request field that asks for it, "" for always
 	Addresses []netip.Prefix `conf:"addresses"`
+}
+
+// StoreTLS are the files for TLS on an address of the built-in etcd; no Cert:
+// no TLS. With CA, only clients with a certificate of it are let in.
+type StoreTLS struct {
+	Cert string `conf:"cert"`
+	Key  string `conf:"key"`
+	CA   string `conf:"ca"`
+}
+
+// Cluster makes the built-in etcd one member of a cluster; without Members it
+// stands alone.
+type Cluster struct {
+	Name       string            `conf:"name"` // of this node, among the members
+	PeerListen string            `conf:"peer_listen"`
+	Members    map[string]string `conf:"members"` // name → peer URL, this node's included
+	// Joining: the cluster exists and this node was added to it (sluice store
+	// add-member). Only looked at while the node has no data.
+	Joining bool     `conf:"joining"`
+	PeerTLS StoreTLS `conf:"peer_tls"`
 }
 
 // Limits bound what one client may take.

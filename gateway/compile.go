@@ -36,7 +36,7 @@ type compiler struct {
 	consumerUsers map[resource.Ref]map[string]struct{}
 	global        *plugins.Chain
 	globalUses    []*instanceRef
-	globalSecrets map[string]struct{}            // managers whose secrets the global rules use
+	globalDeps    map[resource.Ref]struct{}      // secret managers and other objects that the global rules are made of
 	clear         map[string]clearSSL            // ssl objects in clear
 	sslUsers      map[string]map[string]struct{} // ssl objects by the managers of their secrets
 	metas         map[string]json.RawMessage     // metadata of the version being compiled, by plugin
@@ -48,7 +48,7 @@ type compiler struct {
 // compiled is a route with what the compiler must know to replace it.
 type compiled struct {
 	route *route
-	entry router.Route[*route]
+	when  func(*router.Input) bool // beside path, host, method and address; nil: nothing
 	deps  []resource.Ref
 	order int64
 	off   bool // status 0: not in the router
@@ -188,7 +188,8 @@ func (k *compiler) compileRoutes(old *router.Router[*route], dirty map[string]st
 				del = append(del, id)
 			}
 		default:
-			put = append(put, now.entry)
+			e, _ := now.entry() // it was made without error before
+			put = append(put, e)
 		}
 		k.replace(id, was, now)
 	}
@@ -205,7 +206,8 @@ func (k *compiler) rebuiltRouter() *router.Router[*route] {
 	var all []router.Route[*route]
 	for _, c := range k.routes {
 		if !c.off {
-			all = append(all, c.entry)
+			e, _ := c.entry() // it was made without error before
+			all = append(all, e)
 		}
 	}
 	next, errs := router.New(k.o.Mode, all)
@@ -300,17 +302,10 @@ func (b *routeBuilder) dep(kind resource.Kind, id string) {
 
 func (b *routeBuilder) build() error {
 	def := b.r.def
-	hosts := def.Hosts
-	if def.Host != "" {
-		hosts = []string{def.Host}
-	}
 	if def.ServiceID != "" {
 		b.dep(resource.Services, string(def.ServiceID))
 		if item := b.snap.Get(resource.Services, string(def.ServiceID)); item != nil {
 			b.r.service = item.Value.(*resource.Service)
-			if len(hosts) == 0 {
-				hosts = b.r.service.Hosts
-			}
 		} else {
 			b.r.fail = &plugins.Reply{Status: 404}
 		}
@@ -326,7 +321,7 @@ func (b *routeBuilder) build() error {
 		b.r.websocket = *s.EnableWebsocket
 	}
 	b.r.timeout = def.Timeout
-	return b.entry(hosts)
+	return b.conditions()
 }
 
 // configured is one plugin of a route and the object that configures it.
@@ -420,7 +415,14 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, used func(
 		return nil, err
 	}
 	resolved, _ := k.resolve(filled, func(id string) { used(resource.Secrets, id) })
-	ref, err := k.instances.get(owner, name, filled, resolved, k.metadata)
+	in := ingredients{conf: filled, resolved: resolved, meta: k.metadata}
+	if spec, ok := k.o.Catalog.Spec(name); ok {
+		in.objects = objectsOf(spec, filled, k.snap)
+	}
+	for ref := range in.objects {
+		used(ref.Kind, ref.ID)
+	}
+	ref, err := k.instances.get(owner, name, in)
 	if err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}

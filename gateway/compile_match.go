@@ -12,15 +12,35 @@ import (
 	"sluice/router/expr"
 )
 
-// entry is what the router must know of the route.
-func (b *routeBuilder) entry(hosts []string) error {
-	def := b.r.def
+// conditions compiles what the router must know of the route.
+func (b *routeBuilder) conditions() error {
+	if _, err := b.c.entry(); err != nil {
+		return err
+	}
+	when, err := vars(b.r.def)
+	if err != nil {
+		return err
+	}
+	b.c.when, err = b.filterFunc(when)
+	return err
+}
+
+// entry is the route as the router wants it: made when it is asked for, since
+// the router keeps what it needs.
+func (c *compiled) entry() (router.Route[*route], error) {
+	def := c.route.def
 	e := router.Route[*route]{
 		ID: string(def.ID), Paths: def.URIs, Methods: def.Methods,
-		Priority: def.Priority, Order: b.c.order, To: b.r,
+		Priority: def.Priority, Order: c.order, When: c.when, To: c.route,
 	}
 	if def.URI != "" {
 		e.Paths = []string{def.URI}
+	}
+	hosts := def.Hosts
+	if def.Host != "" {
+		hosts = []string{def.Host}
+	} else if s := c.route.service; s != nil && len(hosts) == 0 {
+		hosts = s.Hosts
 	}
 	for _, h := range hosts {
 		e.Hosts = append(e.Hosts, strings.ToLower(h))
@@ -32,19 +52,11 @@ func (b *routeBuilder) entry(hosts []string) error {
 	for _, a := range addrs {
 		p, err := parsePrefix(a)
 		if err != nil {
-			return fmt.Errorf("remote_addr %q: %w", a, err)
+			return e, fmt.Errorf("remote_addr %q: %w", a, err)
 		}
 		e.Addrs = append(e.Addrs, p)
 	}
-	var err error
-	if e.When, err = vars(def); err != nil {
-		return err
-	}
-	if e.When, err = b.filterFunc(e.When); err != nil {
-		return err
-	}
-	b.c.entry = e
-	return nil
+	return e, nil
 }
 
 // vars compiles the conditions of a route on variables.

@@ -111,6 +111,9 @@ func (w *walk) outgoing(spool bool) error {
 	if w.UpstreamHost != "" {
 		o.Host = w.UpstreamHost
 	}
+	if w.UpstreamMethod != "" {
+		o.Method = w.UpstreamMethod
+	}
 	if w.route.websocket {
 		o.Upgrade = r.Upgrade
 	}

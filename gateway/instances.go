@@ -6,10 +6,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway/redact"
 	"sluice/gateway/tally"
@@ -43,16 +46,58 @@ type instanceRef struct {
 // metadata is the metadata of a plugin in a version, defaults filled in, or nil.
 type metadata func(plugin string) json.RawMessage
 
-// get returns the instance of plugin name at owner. conf is its configuration
-// as written, by which it is known across versions; resolved the same with its
-// secrets in place, from which it is built. meta has the metadata of the
-// version.
-func (is *instances) get(owner, name string, conf, resolved json.RawMessage, meta metadata) (*instanceRef, error) {
-	key := identity(owner, name, resolved, meta(name))
-	if ref := is.taken(key, meta); ref != nil {
+// ingredients are what an instance is made of.
+type ingredients struct {
+	conf     json.RawMessage // as written: by it the instance is known across versions
+	resolved json.RawMessage // the same with its secrets in place: from it the instance is built
+	meta     metadata        // of the version
+	// objects are those that Spec.Refs names; a missing one is nil.
+	objects map[resource.Ref]*configcenter.Item
+}
+
+// objectsOf looks the objects up that the plugin names.
+func objectsOf(spec *plugins.Spec, conf json.RawMessage, snap *configcenter.Snapshot) map[resource.Ref]*configcenter.Item {
+	if spec.Refs == nil {
+		return nil
+	}
+	found := map[resource.Ref]*configcenter.Item{}
+	for _, ref := range spec.Refs(conf) {
+		found[ref] = snap.Get(ref.Kind, ref.ID)
+	}
+	return found
+}
+
+// key is what makes two instances at the same place the same.
+func (in *ingredients) key(owner, name string) string {
+	key := identity(owner, name, in.resolved, in.meta(name))
+	refs := slices.SortedFunc(maps.Keys(in.objects), func(a, b resource.Ref) int {
+		return cmpStrings(string(a.Kind), string(b.Kind), a.ID, b.ID)
+	})
+	for _, ref := range refs {
+		var raw json.RawMessage
+		if item := in.objects[ref]; item != nil {
+			raw = item.Raw
+		}
+		key += identity("#"+string(ref.Kind), ref.ID, raw, nil)
+	}
+	return key
+}
+
+// object is Env.Object over the ingredients.
+func (in *ingredients) object(ref resource.Ref) any {
+	if item := in.objects[ref]; item != nil {
+		return item.Value
+	}
+	return nil
+}
+
+// get returns the instance of plugin name at owner.
+func (is *instances) get(owner, name string, from ingredients) (*instanceRef, error) {
+	key := from.key(owner, name)
+	if ref := is.taken(key, from.meta); ref != nil {
 		return ref, nil
 	}
-	ref, err := is.build(owner, name, conf, resolved, meta, false)
+	ref, err := is.build(owner, name, from, false)
 	if err != nil {
 		return nil, err
 	}
@@ -112,10 +157,10 @@ func closeInstance(in *plugins.Instance) {
 }
 
 // build makes an instance. check says that it is only a trial.
-func (is *instances) build(owner, name string, conf, resolved json.RawMessage, meta metadata, check bool) (*instanceRef, error) {
-	b := &building{is: is, meta: meta, check: check, inner: map[string]json.RawMessage{}}
-	b.secrets = is.secretsOf(name, conf, resolved, meta(name))
-	in, err := b.build(owner, name, conf, resolved)
+func (is *instances) build(owner, name string, from ingredients, check bool) (*instanceRef, error) {
+	b := &building{is: is, from: from, check: check, inner: map[string]json.RawMessage{}}
+	b.secrets = is.secretsOf(name, from.conf, from.resolved, from.meta(name))
+	in, err := b.build(owner, name)
 	if err != nil {
 		for _, u := range b.opened {
 			is.upstreams.abandon(u)
@@ -129,15 +174,15 @@ func (is *instances) build(owner, name string, conf, resolved json.RawMessage, m
 // building is an instance on its way.
 type building struct {
 	is      *instances
-	meta    metadata
+	from    ingredients
 	check   bool // it is only a trial
 	opened  []plugins.Upstream
 	secrets []string
 	inner   map[string]json.RawMessage // metadata of the plugins in it
 }
 
-func (b *building) build(owner, name string, conf, resolved json.RawMessage) (*plugins.Instance, error) {
-	is := b.is
+func (b *building) build(owner, name string) (*plugins.Instance, error) {
+	is, conf := b.is, b.from.conf
 	spec, ok := is.o.Catalog.Spec(name)
 	if !ok {
 		return nil, &plugins.UnknownError{Name: name}
@@ -159,9 +204,10 @@ func (b *building) build(owner, name string, conf, resolved json.RawMessage) (*p
 			return nil, err
 		}
 	}
-	env := b.env(owner, name, conf, b.meta(name))
+	env := b.env(owner, name, conf, b.from.meta(name))
+	env.Object = b.from.object
 	in.Key = env.Key
-	if in.Phases, err = spec.New(resolved, env); err != nil {
+	if in.Phases, err = spec.New(b.from.resolved, env); err != nil {
 		return nil, err
 	}
 	if len(b.opened) > 0 {
@@ -223,8 +269,9 @@ func (b *building) env(owner, name string, conf, meta json.RawMessage) *plugins.
 			}
 			return u, err
 		},
-		APIs: is.apis,
-		Spec: is.o.Catalog.Spec,
+		APIs:   is.apis,
+		Spec:   is.o.Catalog.Spec,
+		Object: func(resource.Ref) any { return nil },
 	}
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)
@@ -239,7 +286,7 @@ func (b *building) env(owner, name string, conf, meta json.RawMessage) *plugins.
 		if !ok {
 			return plugins.Phases{}, &plugins.UnknownError{Name: inner}
 		}
-		meta := b.meta(inner)
+		meta := b.from.meta(inner)
 		b.inner[inner] = meta
 		b.secrets = append(b.secrets, is.secretsOf(inner, filled, filled, meta)...)
 		own := b.env(owner+"/"+name, inner, filled, meta)

@@ -48,6 +48,10 @@ func (w *walk) reply(rep *plugins.Reply) {
 	for name, value := range rep.Header.All() {
 		resp.Header.Add(name, value)
 	}
+	if stored, ok := rep.Body.(*plugins.Content); ok && stored.Stream != nil {
+		resp.Body, resp.ContentLength = stored.Stream, stored.Length
+		return
+	}
 	body, contentType := w.replyBytes(rep)
 	if contentType != "" && !resp.Header.Has("Content-Type") && !w.RespHeader.Has("Content-Type") {
 		resp.Header.Add("Content-Type", contentType)
@@ -70,6 +74,8 @@ func (w *walk) replyBytes(rep *plugins.Reply) ([]byte, string) {
 		return []byte(b), byPath
 	case []byte:
 		return b, byPath
+	case *plugins.Content:
+		return b.Bytes, ""
 	case json.RawMessage:
 		return append(b[:len(b):len(b)], '\n'), byPath
 	default:

@@ -45,6 +45,11 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 	w := g.begin(x)
 	defer w.end()
 	rep, err := w.answer()
+	if rep == nil && err == nil {
+		if err = w.received(); err != nil {
+			w.discard()
+		}
+	}
 	switch {
 	case err != nil:
 		w.reply(w.fault(err))
@@ -224,6 +229,18 @@ func (w *walk) access() (*plugins.Reply, error) {
 		return notFound.fail, nil
 	}
 	return w.chain.Access(&w.Ctx)
+}
+
+// received shows the plugins what an upstream answered.
+func (w *walk) received() error {
+	w.Resp = &w.x.Resp
+	w.InGlobalRules(w.chain)
+	err := w.table.global.Received(&w.Ctx)
+	w.InGlobalRules(nil)
+	if err == nil {
+		err = w.chain.Received(&w.Ctx)
+	}
+	return err
 }
 
 // respond sends what is in w.x.Resp: every response, whoever made it, takes

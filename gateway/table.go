@@ -44,8 +44,7 @@ type route struct {
 
 	// merged holds the chains of consumers that bring plugins of their own, made
 	// on first use; it dies with the route.
-	merged  sync.Map // *plugins.Extra → *plugins.Chain
-	nMerged atomic.Int32
+	merged atomic.Pointer[mergedChains]
 
 	uses   []*instanceRef // given back when the route retires
 	filter *lua.Condition // filter_func; nil: none. Closed when the route retires
@@ -55,15 +54,26 @@ type route struct {
 // must not mean a million chains in memory. Beyond it chains are made per request.
 const maxMerged = 1024
 
+// mergedChains are the chains of a route for consumers.
+type mergedChains struct {
+	chains sync.Map // *plugins.Extra → *plugins.Chain
+	count  atomic.Int32
+}
+
 // chainFor returns the chain for a request of a consumer that brings extra.
 func (r *route) chainFor(extra *plugins.Extra) *plugins.Chain {
-	if ch, ok := r.merged.Load(extra); ok {
+	m := r.merged.Load()
+	if m == nil { // most routes never need one
+		r.merged.CompareAndSwap(nil, &mergedChains{})
+		m = r.merged.Load()
+	}
+	if ch, ok := m.chains.Load(extra); ok {
 		return ch.(*plugins.Chain)
 	}
 	ch := mergeConsumer(r.chain, extra)
-	if r.nMerged.Load() < maxMerged {
-		if _, loaded := r.merged.LoadOrStore(extra, ch); !loaded {
-			r.nMerged.Add(1)
+	if m.count.Load() < maxMerged {
+		if _, loaded := m.chains.LoadOrStore(extra, ch); !loaded {
+			m.count.Add(1)
 		}
 	}
 	return ch

@@ -15,8 +15,9 @@ import (
 func (g *Gateway) Try(kind resource.Kind, id string, obj any) error {
 	switch o := obj.(type) {
 	case *resource.Route:
-		b := &routeBuilder{compiler: g.comp, c: &compiled{}, r: &route{def: o}}
-		err := b.entry(nil)
+		r := &route{def: o}
+		b := &routeBuilder{compiler: g.comp, c: &compiled{route: r}, r: r}
+		err := b.conditions()
 		if b.r.filter != nil {
 			b.r.filter.Close()
 		}
@@ -31,11 +32,12 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, strea
 	if stream {
 		return nil // stream routes are not served yet: the schema is all there is
 	}
-	meta := func(string) json.RawMessage { return nil }
+	from := ingredients{conf: conf, resolved: conf, meta: func(string) json.RawMessage { return nil }}
 	if snap := g.Snapshot(); snap != nil {
-		meta = g.comp.o.metadataOf(snap) // what is wrong with it was reported when it came
+		from.meta = g.comp.o.metadataOf(snap) // what is wrong with it was reported when it came
+		from.objects = objectsOf(spec, conf, snap)
 	}
-	ref, err := g.comp.instances.build(owner, spec.Name, conf, conf, meta, true)
+	ref, err := g.comp.instances.build(owner, spec.Name, from, true)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,9 @@ func MetaOf(conf json.RawMessage) (Meta, error) {
 	var c struct {
 		Meta Meta `json:"_meta"`
 	}
+	if emptyArray(conf) {
+		return Meta{}, nil
+	}
 	if err := json.Unmarshal(conf, &c); err != nil {
 		return Meta{}, fmt.Errorf("_meta: %w", err)
 	}
@@ -77,6 +80,7 @@ func (in *Instance) takesPart(c *Ctx) bool {
 type Chain struct {
 	rewrite, access, beforeProxy []replyStep
 	rewriteInConsumer            []replyStep
+	received                     []headerStep
 	header, delayedHeader        []headerStep
 	body, delayed                []bodyStep
 	log                          []logStep
@@ -143,6 +147,9 @@ func (ch *Chain) place(in *Instance, added bool) {
 	}
 	if p.BeforeProxy != nil {
 		ch.beforeProxy = append(ch.beforeProxy, replyStep{at(tally.BeforeProxy), p.BeforeProxy})
+	}
+	if p.Received != nil {
+		ch.received = append(ch.received, headerStep{at(tally.Received), p.Received})
 	}
 	if p.HeaderFilter != nil {
 		ch.header = append(ch.header, headerStep{at(tally.HeaderFilter), p.HeaderFilter})

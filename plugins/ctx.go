@@ -51,6 +51,7 @@ type Ctx struct {
 	// What goes upstream. Empty values mean: as the client sent it.
 	UpstreamURI    string // path and query, percent-encoded
 	UpstreamHost   string // Host, when a plugin rewrites it
+	UpstreamMethod string // when it is not what the client used and plugins see
 	UpstreamScheme string // http, https, grpc, grpcs; from the upstream, plugins may change it
 	upstream       Upstream
 
@@ -63,6 +64,8 @@ type Ctx struct {
 
 	BytesSent int64 // of the response, header included; set for Log
 	BodySent  int64 // of the response body; set for Log
+
+	RateLimit RateLimit // the last limit that counted this request ($rate_limiting_info)
 
 	RequestID string // set on first use by ID or by request-id
 
@@ -97,6 +100,14 @@ type Ctx struct {
 type Matched struct {
 	Path string // the configured pattern
 	Host string // the configured host pattern, or ""
+}
+
+// RateLimit is where a request stands with a limit.
+type RateLimit struct {
+	Key       []byte // nil: no limit counted it. Valid as long as the request
+	Limit     int64
+	Remaining int64
+	Reset     int64 // seconds until the limit is fresh again
 }
 
 // Param is one capture of a route's path.
@@ -226,6 +237,9 @@ func (c *Ctx) OnExit(f func(*Ctx, *Reply) *Reply) { c.exits = append(c.exits, f)
 
 // Exits is rep as those called by OnExit want it.
 func (c *Ctx) Exits(rep *Reply) *Reply {
+	if _, ok := rep.Body.(*Content); ok {
+		return rep
+	}
 	for _, f := range c.exits {
 		rep = f(c, rep)
 	}
@@ -240,6 +254,9 @@ func (c *Ctx) SetVar(name, value string) {
 	}
 	c.vars[name] = value
 }
+
+// HasVars reports whether SetVar was called for this request.
+func (c *Ctx) HasVars() bool { return len(c.vars) != 0 }
 
 // SetOriginal keeps a client-sent forwarding field that the gateway replaced,
 // as the variable name (original_x_forwarded_for …).

@@ -45,3 +45,34 @@ func TestDelayedHeader(t *testing.T) {
 		t.Errorf("in the next request: %q", ran)
 	}
 }
+
+// TestContent: what was answered before goes out as it is.
+func TestContent(t *testing.T) {
+	stored := &Reply{Status: 404, Body: &Content{Bytes: []byte("x")}}
+	chain := NewChain([]*Instance{{Spec: &Spec{Name: "a"}, ErrorResponse: "other",
+		Phases: Phases{Access: func(*Ctx) (*Reply, error) { return stored, nil }}}}, nil)
+	c := new(Ctx)
+	c.Reset(context.Background(), new(wire.Request), nil, nil)
+	c.OnExit(func(*Ctx, *Reply) *Reply { return &Reply{Status: 500} })
+	rep, err := chain.Access(c)
+	if err != nil || c.Exits(rep) != stored {
+		t.Errorf("%+v, %v", rep, err)
+	}
+}
+
+func TestEmptyArrayIsNoMeta(t *testing.T) {
+	if m, err := MetaOf([]byte(" [] ")); err != nil || m.Disable {
+		t.Errorf("%v %v", m, err)
+	}
+	if _, err := MetaOf([]byte("[1]")); err == nil {
+		t.Error("an array is taken")
+	}
+	spec := &Spec{Name: "x", Schema: `{"type":"object","properties":{"a":{"type":"integer","default":1}}}`}
+	c, _, err := NewCatalog(Registry{"x": spec}, []string{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filled, err := c.Check("x", []byte("[]"), Conf); err != nil || string(filled) != `{"a":1}` {
+		t.Errorf("%s %v", filled, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -41,6 +42,9 @@ type Spec struct {
 	// NewConsumer decodes the consumer part once per version; nil keeps the text.
 	NewConsumer func(json.RawMessage) (any, error)
 
+	// Refs are other stored objects of which an instance is made: it is built anew
+	// when one of them changes. conf is as for New; nil for plugins without any.
+	Refs func(conf json.RawMessage) []resource.Ref
 	// New builds an instance from a configuration that passed Schema and has
 	// its defaults filled in. It must not block on the network.
 	New Builder
@@ -69,6 +73,9 @@ type Phases struct {
 	Access      func(*Ctx) (*Reply, error)
 	BeforeProxy func(*Ctx) (*Reply, error) // upstream chosen, nothing sent yet; again before each retry
 
+	// Received runs when an upstream has answered: its header is in c.Resp as it
+	// came, and nothing of ours yet.
+	Received      func(*Ctx) error
 	HeaderFilter  func(*Ctx) error // response header is in c.Resp
 	DelayedHeader func(*Ctx) error // after every HeaderFilter
 	BodyFilter    BodyFunc
@@ -87,12 +94,22 @@ type Phases struct {
 type BodyFunc func(c *Ctx, piece []byte, last bool) ([]byte, error)
 
 // Reply ends the walk: it is the response. Body is sent as is when it is a
-// string or []byte, as JSON and a newline otherwise. A nil Body with a status
-// of 300 or more gets the standard error page of that status.
+// string or []byte, as JSON and a newline otherwise; see also Content. A nil
+// Body with a status of 300 or more gets the standard error page of that status.
 type Reply struct {
 	Status int
 	Header wire.Header
 	Body   any
+}
+
+// Content as a Reply's Body makes the reply one that an upstream gave before:
+// nothing is added, no Content-Type either, and Ctx.Exits leaves it alone.
+type Content struct {
+	Bytes []byte
+	// Stream is sent in place of Bytes unless nil; it has Length bytes and is
+	// closed when they are sent, or given up.
+	Stream io.ReadCloser
+	Length int64
 }
 
 // Message is the body {"message": …}.
@@ -145,6 +162,9 @@ type Env struct {
 	Upstream func(id string, inline *resource.Upstream) (Upstream, error)
 	// APIs are the plugin APIs of the process, for public-api.
 	APIs func() []API
+	// Object is a stored object of this version, one of those that Spec.Refs
+	// names, as its kind's type (*resource.Proto); nil when there is none.
+	Object func(resource.Ref) any
 }
 
 // Upstream is a compiled upstream: opaque to plugins.

@@ -62,11 +62,14 @@ func (c *Ctx) replied(s *turn, rep *Reply) *Reply {
 		c.timeline.Step(s.at)
 		c.timeline.Replied(max(rep.Status, 0))
 	}
-	if rep.Status >= 400 && s.in.ErrorResponse != nil {
+	if _, stored := rep.Body.(*Content); rep.Status >= 400 && s.in.ErrorResponse != nil && !stored {
 		rep = &Reply{Status: rep.Status, Header: rep.Header, Body: s.in.ErrorResponse}
 	}
 	return rep
 }
+
+// Received runs when an upstream's response header is in c.Resp, as it came.
+func (ch *Chain) Received(c *Ctx) error { return runHeader(c, ch.received) }
 
 // HeaderFilter runs once the response header is in c.Resp. An error of one
 // instance does not keep the others from running; the first is returned.

@@ -55,6 +55,30 @@ func VariableAppender(name string) Appender {
 	}
 }
 
+// BuiltinAppender is VariableAppender without a look at what SetVar set: for
+// writers of many values, who ask Ctx.HasVars once and then use the one or the
+// other. plain says that the value is made of digits and punctuation between
+// them, whatever the request is like, so that nothing in it needs escaping.
+func BuiltinAppender(name string) (value Appender, plain bool) {
+	s := resolve(name)
+	if s.app == nil {
+		get := s.get
+		s.app = func(c *Ctx, dst []byte) ([]byte, bool) {
+			v, ok := get(c)
+			return append(dst, v...), ok
+		}
+	}
+	return s.app, numeric[name]
+}
+
+// numeric are the variables whose built-in values are plain.
+var numeric = map[string]bool{
+	"remote_addr": true, "remote_port": true, "server_addr": true, "server_port": true,
+	"status": true, "bytes_sent": true, "body_bytes_sent": true, "request_length": true, "request_time": true,
+	"upstream_status": true, "upstream_connect_time": true, "upstream_header_time": true,
+	"upstream_response_time": true, "apisix_upstream_response_time": true,
+}
+
 // CheckVariable reports whether name can be resolved: a post_arg path that is
 // not a JSONPath is an error. Unknown names are none, plugins may set them.
 func CheckVariable(name string) error {

@@ -63,7 +63,7 @@ var builtins = map[string]source{
 	"consumer_name":        {get: consumerName},
 	"consumer_group_id":    {get: consumerGroup},
 	"resp_body":            {get: empty},
-	"rate_limiting_info":   {get: empty},
+	"rate_limiting_info":   {app: rateLimitingInfo},
 	"ssl_protocol":         {get: tlsProtocol},
 	"ssl_cipher":           {get: tlsCipher},
 	"ssl_curve":            {get: tlsCurve},
@@ -321,7 +321,15 @@ func status(c *Ctx, b []byte) ([]byte, bool) {
 	if c.Resp == nil {
 		return append(b, "000"...), true
 	}
-	return strconv.AppendInt(b, int64(c.Resp.Status), 10), true
+	return appendStatus(b, c.Resp.Status), true
+}
+
+// appendStatus writes a status, which has three digits.
+func appendStatus(b []byte, s int) []byte {
+	if s < 100 || s > 999 {
+		return strconv.AppendInt(b, int64(s), 10)
+	}
+	return append(b, byte('0'+s/100), byte('0'+s/10%10), byte('0'+s%10))
 }
 
 func requestCompletion(c *Ctx) (string, bool) {

@@ -1,7 +1,6 @@
 package plugins
 
 import (
-	"strconv"
 	"strings"
 	"time"
 )
@@ -24,7 +23,7 @@ func upstreamStatus(c *Ctx, b []byte) ([]byte, bool) {
 			b = append(b, ", "...)
 		}
 		if s := c.Tries[i].Status; s != 0 {
-			b = strconv.AppendInt(b, int64(s), 10)
+			b = appendStatus(b, s)
 		} else {
 			b = append(b, '-')
 		}

@@ -105,6 +105,11 @@ func (p *parts) openCatalog() error {
 	return err
 }
 
+// leastLogBuffer is what access_log_buffer amounts to at least: with little
+// buffers the writer would be woken a thousand times a second at full load.
+// Lines wait for three seconds at most, however few they are.
+const leastLogBuffer = 512 << 10
+
 func (p *parts) openAccessLog() error {
 	h := &p.cfg.Nginx.HTTP
 	if !h.EnableAccessLog {
@@ -114,7 +119,7 @@ func (p *parts) openAccessLog() error {
 	if err != nil {
 		return fmt.Errorf("nginx_config.http.access_log_format: %w", err)
 	}
-	p.access, err = accesslog.Open(f, accesslog.Options{Path: h.AccessLog, Buffer: int(h.AccessLogBuffer), Logger: p.log})
+	p.access, err = accesslog.Open(f, accesslog.Options{Path: h.AccessLog, Buffer: max(int(h.AccessLogBuffer), leastLogBuffer), Logger: p.log})
 	if err != nil {
 		return fmt.Errorf("nginx_config.http.access_log: %w", err)
 	}

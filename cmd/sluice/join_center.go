@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/admin"
+	"sluice/conf"
 	"sluice/configcenter"
 	"sluice/configcenter/embedded"
 	"sluice/configcenter/etcd"
@@ -73,24 +74,20 @@ func (p *parts) openEtcd() error {
 	e := &p.cfg.Deployment.Etcd
 	hosts := e.Host
 	if p.cfg.EmbeddedStore {
-		ctx, cancel := context.WithTimeout(p.ctx, startTime)
-		defer cancel()
-		s, err := embedded.Start(ctx, embedded.Config{
-			Dir: p.cfg.Sluice.DataDir + "/etcd", Listen: "http://" + p.cfg.Sluice.StoreListen, Log: p.log})
+		s, err := p.startStore()
 		if err != nil {
 			return fmt.Errorf("sluice.store_listen %s: %w", p.cfg.Sluice.StoreListen, err)
 		}
-		p.onCloseDo(s.Stop)
-		p.guardStore(s)
 		hosts = []string{s.URL()}
 	}
-	tls, err := etcd.TLSFiles{Cert: e.TLS.Cert, Key: e.TLS.Key, NoVerify: !e.TLS.Verify, SNI: e.TLS.SNI}.Load()
-	if err != nil {
+	tls := p.storeTLS()
+	if _, err := tls.Load(); err != nil {
 		return fmt.Errorf("deployment.etcd.tls: %w", err)
 	}
 	c, err := etcd.Open(etcd.Config{
-		Endpoints: hosts, Prefix: e.Prefix, User: e.User, Password: e.Password, TLS: tls,
-		Timeout: e.Timeout, ResyncDelay: e.ResyncDelay, HealthTimeout: e.HealthCheckTimeout,
+		Endpoints: hosts, Prefix: e.Prefix, User: e.User, Password: e.Password, TLS: tls.Load,
+		PasswordFile: p.cfg.Sluice.StorePasswordFile,
+		Timeout:      e.Timeout, ResyncDelay: e.ResyncDelay, HealthTimeout: e.HealthCheckTimeout,
 		StartupRetry: e.StartupRetry, Log: p.log,
 	})
 	if err != nil {
@@ -110,15 +107,74 @@ func (p *parts) openEtcd() error {
 	return nil
 }
 
+// startStore runs the embedded etcd. Alone, it is ready then; a member of a
+// cluster may have to wait for others, which the gateway does not.
+func (p *parts) startStore() (*embedded.Server, error) {
+	ctx, cancel := context.WithTimeout(p.ctx, startTime)
+	defer cancel()
+	o := &p.cfg.Sluice
+	s, err := embedded.Start(ctx, embedded.Config{
+		Dir: filepath.Join(o.DataDir, "etcd"), Listen: storeURL(p.cfg), QuotaBytes: int64(o.StoreQuota),
+		TLS: embedded.Files(o.StoreTLS), Cluster: clusterOf(p.cfg), Log: p.log})
+	if err != nil {
+		return nil, err
+	}
+	p.onCloseDo(s.Stop)
+	return s, p.guardStore(s)
+}
+
+// storeURL is where the embedded etcd serves clients.
+func storeURL(c *conf.Config) string {
+	if c.Sluice.StoreTLS.Cert != "" {
+		return "https://" + c.Sluice.StoreListen
+	}
+	return "http://" + c.Sluice.StoreListen
+}
+
+// clusterOf is the cluster that the embedded etcd belongs to; nil: it is alone.
+func clusterOf(c *conf.Config) *embedded.Cluster {
+	l := &c.Sluice.Cluster
+	if len(l.Members) == 0 {
+		return nil
+	}
+	return &embedded.Cluster{Name: l.Name, PeerListen: l.PeerListen, Members: l.Members, Joining: l.Joining, TLS: embedded.Files(l.PeerTLS)}
+}
+
+// ownStoreTLS is how a client in the same place talks to the embedded etcd: the
+// certificate that this shows is good for asking too.
+func ownStoreTLS(c *conf.Config) etcd.TLSFiles {
+	own := &c.Sluice.StoreTLS
+	return etcd.TLSFiles{Cert: own.Cert, Key: own.Key, Same: own.Cert != ""}
+}
+
+// storeTLS are the files toward etcd: as in APISIX, the trusted certificates
+// are those of apisix.ssl.
+func (p *parts) storeTLS() etcd.TLSFiles {
+	t := &p.cfg.Deployment.Etcd.TLS
+	f := etcd.TLSFiles{Cert: t.Cert, Key: t.Key, NoVerify: !t.Verify, SNI: t.SNI}
+	if ca := p.cfg.Apisix.SSL.TrustedCertificate; ca != "system" {
+		f.CA = ca
+	}
+	if p.cfg.EmbeddedStore {
+		return ownStoreTLS(p.cfg)
+	}
+	return f
+}
+
 // guardStore looks after the space of the embedded etcd until that is stopped.
-func (p *parts) guardStore(s *embedded.Server) {
+func (p *parts) guardStore(s *embedded.Server) error {
+	t, err := ownStoreTLS(p.cfg).Load()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(p.ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.Guard(ctx, time.Minute, p.log)
+		s.Guard(ctx, time.Minute, t, p.log)
 	}()
 	p.onCloseDo(func() { cancel(); <-done })
+	return nil
 }
 
 // prepareTime is how long the start waits for etcd to be prepared.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"sluice/conf"
 	"sluice/configcenter/embedded"
 	"sluice/configcenter/etcd"
@@ -18,7 +20,7 @@ import (
 // storeCommand is a function, because its run lists its own parts.
 func storeCommand() command {
 	return command{
-		name: "store", args: "snapshot|restore|status|defrag|export-to [-c conf/config.yaml] ...", summary: "look after the embedded etcd",
+		name: "store", args: "snapshot|restore|status|defrag|members|add-member|remove-member|export-to [-c conf/config.yaml] ...", summary: "look after the embedded etcd",
 		help: `The store is the etcd that sluice runs itself when deployment.etcd.host is not
 set. etcd's own tools work on it as well.
 
@@ -28,6 +30,11 @@ set. etcd's own tools work on it as well.
                       What was there is renamed, not deleted
   defrag              drop the history, give unused space back, and let a full
                       store take writes again
+  members             list the members of a cluster (sluice.cluster)
+  add-member URL      let the node with this peer URL join; start it with
+                      sluice.cluster.joining: true
+  remove-member NAME  take a member out; one that lost its data is removed and
+                      added again
   export-to ENDPOINTS copy the configuration to another etcd while it serves;
                       --follow goes on with every change until SIGTERM
 
@@ -65,6 +72,13 @@ var storeParts = map[string]struct {
 	"restore":   {"FILE", storeRestore},
 	"defrag":    {"", storeDefrag},
 	"export-to": {"ENDPOINTS", storeExport},
+	"members":   {"", storeMembers},
+	"add-member": {"URL", func(ctx context.Context, _ *environment, a *storeArgs) error {
+		return a.withClient(func(c *clientv3.Client) error { return embedded.AddMember(ctx, c, a.rest[0]) })
+	}},
+	"remove-member": {"NAME", func(ctx context.Context, _ *environment, a *storeArgs) error {
+		return a.withClient(func(c *clientv3.Client) error { return embedded.RemoveMember(ctx, c, a.rest[0]) })
+	}},
 }
 
 func store(c *command, env *environment, args []string) error {
@@ -106,7 +120,7 @@ func store(c *command, env *environment, args []string) error {
 	if !a.cfg.EmbeddedStore {
 		return errors.New("this configuration has no embedded store: deployment.etcd.host or another provider is set")
 	}
-	a.url = "http://" + a.cfg.Sluice.StoreListen
+	a.url = storeURL(a.cfg)
 	ctx, cancel := env.untilSignal()
 	defer cancel()
 	if !a.follow {
@@ -139,28 +153,67 @@ func (e *environment) untilSignal() (context.Context, context.CancelFunc) {
 
 func (a *storeArgs) dataDir() string { return filepath.Join(a.cfg.Sluice.DataDir, "etcd") }
 
-func storeStatus(ctx context.Context, env *environment, a *storeArgs) error {
-	c, err := embedded.Connect(a.url)
+// withClient runs f with a client of the running store.
+func (a *storeArgs) withClient(f func(*clientv3.Client) error) error {
+	t, err := ownStoreTLS(a.cfg).Load()
+	if err != nil {
+		return err
+	}
+	c, err := embedded.Connect(a.url, t)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	r, err := embedded.Inspect(ctx, c)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(env.stdout, "endpoint  %s\netcd      %s\nrevision  %d\nkeys      %d\nsize      %d bytes, %d in use, %d allowed\n",
-		a.url, r.Version, r.Rev, r.Keys, r.Size, r.InUse, r.Quota)
-	if r.Full {
-		return errors.New("the store is full and refuses writes: delete what is not needed and run \"sluice store defrag\"")
-	}
-	return nil
+	return f(c)
+}
+
+func storeStatus(ctx context.Context, env *environment, a *storeArgs) error {
+	return a.withClient(func(c *clientv3.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		r, err := embedded.Inspect(ctx, c)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(env.stdout, "endpoint  %s\netcd      %s\nrevision  %d\nkeys      %d\nsize      %d bytes, %d in use, %d allowed\n",
+			a.url, r.Version, r.Rev, r.Keys, r.Size, r.InUse, r.Quota)
+		if r.Full {
+			return errors.New("the store is full and refuses writes: delete what is not needed and run \"sluice store defrag\"")
+		}
+		return nil
+	})
+}
+
+func storeMembers(ctx context.Context, env *environment, a *storeArgs) error {
+	return a.withClient(func(c *clientv3.Client) error {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		all, err := embedded.Members(ctx, c)
+		if err != nil {
+			return err
+		}
+		for _, m := range all {
+			role := "member"
+			switch {
+			case m.Leader:
+				role = "leader"
+			case m.Learner:
+				role = "learner"
+			case m.Name == "":
+				role = "not started yet"
+			}
+			fmt.Fprintf(env.stdout, "%-12s %-15s %s\n", m.Name, role, strings.Join(m.Peer, ","))
+		}
+		return nil
+	})
 }
 
 func storeSnapshot(ctx context.Context, env *environment, a *storeArgs) error {
-	if err := embedded.Snapshot(ctx, a.url, a.rest[0]); err != nil {
+	t, err := ownStoreTLS(a.cfg).Load()
+	if err != nil {
+		return err
+	}
+	if err := embedded.Snapshot(ctx, a.url, t, a.rest[0]); err != nil {
 		return err
 	}
 	fmt.Fprintf(env.stdout, "written to %s\n", a.rest[0])
@@ -168,7 +221,7 @@ func storeSnapshot(ctx context.Context, env *environment, a *storeArgs) error {
 }
 
 func storeRestore(_ context.Context, env *environment, a *storeArgs) error {
-	kept, err := embedded.Restore(a.rest[0], a.dataDir())
+	kept, err := embedded.Restore(a.rest[0], a.dataDir(), clusterOf(a.cfg))
 	if err != nil {
 		return err
 	}
@@ -180,22 +233,19 @@ func storeRestore(_ context.Context, env *environment, a *storeArgs) error {
 }
 
 func storeDefrag(ctx context.Context, env *environment, a *storeArgs) error {
-	c, err := embedded.Connect(a.url)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	before, after, err := embedded.Relieve(ctx, c)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(env.stdout, "%d bytes before, %d bytes after\n", before.Size, after.Size)
-	return nil
+	return a.withClient(func(c *clientv3.Client) error {
+		before, after, err := embedded.Relieve(ctx, c)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(env.stdout, "%d bytes before, %d bytes after\n", before.Size, after.Size)
+		return nil
+	})
 }
 
 func storeExport(ctx context.Context, env *environment, a *storeArgs) error {
 	e := &a.cfg.Deployment.Etcd
-	from, err := etcd.Open(etcd.Config{Endpoints: []string{a.url}, Prefix: e.Prefix})
+	from, err := etcd.Open(etcd.Config{Endpoints: []string{a.url}, Prefix: e.Prefix, TLS: ownStoreTLS(a.cfg).Load})
 	if err != nil {
 		return err
 	}

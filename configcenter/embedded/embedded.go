@@ -1,6 +1,7 @@
 // Package embedded runs a real etcd in the process: one member, its data in a
 // directory, its client port on the loopback interface, so that one binary is
-// a whole gateway and etcd's own tools still work. It does not know what is
+// a whole gateway and etcd's own tools still work; or one of several members
+// in as many processes. It does not know what is
 // stored; the package etcd reads and writes it.
 package embedded
 
@@ -32,6 +33,11 @@ type Config struct {
 	// NoSync does without waiting for the disk: for tests, a crash loses data.
 	NoSync bool
 
+	// TLS is for Listen, which is then an https URL.
+	TLS Files
+	// Cluster makes the server a member of a cluster; nil: it stands alone.
+	Cluster *Cluster
+
 	Log *slog.Logger // gets warnings and errors; nil: nothing is logged
 }
 
@@ -43,7 +49,7 @@ const peerURL = "http://127.0.0.1:0"
 type Server struct {
 	etcd *embed.Etcd
 	url  string
-	grpc *grpc.Server
+	made chan *grpc.Server // gets the server of clients once it is ready
 }
 
 // Start starts etcd and returns when it takes writes, or when ctx ends. An
@@ -59,37 +65,35 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err := checkUnlocked(c.Dir); err != nil {
 		return nil, err
 	}
-	made := make(chan *grpc.Server, 1) // comes after etcd itself is ready
-	cfg.ServiceRegister = func(g *grpc.Server) { made <- g }
+	s := &Server{made: make(chan *grpc.Server, 1)}
+	cfg.ServiceRegister = func(g *grpc.Server) { s.made <- g } // comes after etcd itself is ready
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd at %s in %s: %w", cfg.ListenClientUrls[0].Host, c.Dir, err)
 	}
-	s := &Server{etcd: e, url: cfg.ListenClientUrls[0].Scheme + "://" + e.Clients[0].Addr().String()}
-	if err := s.await(ctx, made); err != nil {
+	s.etcd, s.url = e, cfg.ListenClientUrls[0].Scheme+"://"+e.Clients[0].Addr().String()
+	if c.Cluster != nil {
+		return s, nil // it is ready once enough of the others are
+	}
+	if err := s.await(ctx); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("embedded etcd in %s: %w", c.Dir, err)
 	}
 	return s, nil
 }
 
-// await returns when etcd takes writes and its client port is served.
-func (s *Server) await(ctx context.Context, made <-chan *grpc.Server) error {
-	for ready := s.etcd.Server.ReadyNotify(); ; {
-		select {
-		case <-ready:
-			ready = nil
-		case s.grpc = <-made:
-		case err := <-s.etcd.Err():
-			return err
-		case <-s.etcd.Server.StopNotify():
-			return errors.New("stopped while starting")
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if ready == nil && s.grpc != nil {
-			return nil
-		}
+// await waits until clients are served.
+func (s *Server) await(ctx context.Context) error {
+	select {
+	case g := <-s.made:
+		s.made <- g
+		return nil
+	case err := <-s.etcd.Err():
+		return err
+	case <-s.etcd.Server.StopNotify():
+		return errors.New("stopped while starting")
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -106,9 +110,13 @@ const grace = 300 * time.Millisecond
 // everything has ended. etcd left to itself would wait seconds for watches,
 // which never end.
 func (s *Server) Stop() {
-	force := time.AfterFunc(grace, s.grpc.Stop)
-	s.grpc.GracefulStop()
-	force.Stop()
+	select {
+	case g := <-s.made:
+		force := time.AfterFunc(grace, g.Stop)
+		g.GracefulStop()
+		force.Stop()
+	default: // no client was ever served
+	}
 	s.etcd.Close()
 }
 
@@ -124,12 +132,12 @@ func (c *Config) embed() (*embed.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: listen address %q: %w", listen, err)
 	}
-	if client.Scheme != "http" || client.Port() == "" {
-		return nil, fmt.Errorf("embedded etcd: listen address %q: must be http://host:port", listen)
+	scheme := "http"
+	if c.TLS.Cert != "" {
+		scheme = "https"
 	}
-	peer, err := url.Parse(peerURL)
-	if err != nil {
-		return nil, err
+	if client.Scheme != scheme || client.Port() == "" {
+		return nil, fmt.Errorf("embedded etcd: listen address %q: must be %s://host:port", listen, scheme)
 	}
 	log := c.Log
 	if log == nil {
@@ -139,8 +147,10 @@ func (c *Config) embed() (*embed.Config, error) {
 	cfg.Name = "sluice"
 	cfg.Dir = c.Dir
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{*client}, []url.URL{*client}
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{*peer}, []url.URL{*peer}
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.ClientTLSInfo = c.TLS.info()
+	if err := c.Cluster.set(cfg); err != nil {
+		return nil, err
+	}
 	cfg.AutoCompactionMode = embed.CompactorModePeriodic
 	cfg.AutoCompactionRetention = orDefault(c.Retention, time.Hour).String()
 	cfg.QuotaBackendBytes = orDefault(c.QuotaBytes, 2<<30)

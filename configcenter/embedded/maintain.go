@@ -2,8 +2,12 @@ package embedded
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -28,9 +32,9 @@ type Report struct {
 }
 
 // Connect opens a client of the store at url. Its calls end with their context.
-func Connect(url string) (*clientv3.Client, error) {
+func Connect(url string, t *tls.Config) (*clientv3.Client, error) {
 	const dial = 5 * time.Second
-	return clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: dial, Logger: zap.NewNop()})
+	return clientv3.New(clientv3.Config{Endpoints: []string{url}, TLS: t, DialTimeout: dial, Logger: zap.NewNop()})
 }
 
 // Inspect reports on the store that c speaks to.
@@ -83,12 +87,12 @@ func Relieve(ctx context.Context, c *clientv3.Client) (before, after Report, err
 
 // Snapshot writes what the store at url holds, at one revision, to a file that
 // only its owner may read.
-func Snapshot(ctx context.Context, url, path string) error {
+func Snapshot(ctx context.Context, url string, t *tls.Config, path string) error {
 	const dial = 5 * time.Second
 	if _, err := os.Lstat(path); err == nil {
 		return fmt.Errorf("%s: exists already", path)
 	}
-	cfg := clientv3.Config{Endpoints: []string{url}, DialTimeout: dial, Logger: zap.NewNop()}
+	cfg := clientv3.Config{Endpoints: []string{url}, TLS: t, DialTimeout: dial, Logger: zap.NewNop()}
 	if _, err := snapshot.NewV3(zap.NewNop()).Save(ctx, cfg, path); err != nil {
 		os.Remove(path + ".part")
 		return fmt.Errorf("snapshot of %s: %w", url, err)
@@ -99,8 +103,9 @@ func Snapshot(ctx context.Context, url, path string) error {
 // Restore makes the data directory dir from a snapshot. A directory that is
 // there is renamed, not deleted; its new name is returned ("" if there was
 // none). The store must not run. The restored one is another cluster than the
-// one before, so that those who follow it read everything anew.
-func Restore(path, dir string) (kept string, err error) {
+// one before, so that those who follow it read everything anew. Each member of a
+// cluster is restored from the same file.
+func Restore(path, dir string, l *Cluster) (kept string, err error) {
 	m := snapshot.NewV3(zap.NewNop())
 	if _, err := m.Status(path); err != nil {
 		return "", fmt.Errorf("snapshot %s: %w", path, err)
@@ -110,8 +115,15 @@ func Restore(path, dir string) (kept string, err error) {
 	}
 	now := strconv.FormatInt(time.Now().UnixNano(), 10)
 	fresh := dir + ".restore-" + now
-	err = m.Restore(snapshot.RestoreConfig{SnapshotPath: path, Name: "sluice", OutputDataDir: fresh,
-		PeerURLs: []string{peerURL}, InitialCluster: "sluice=" + peerURL, InitialClusterToken: "sluice-" + now})
+	token := "sluice-" + now
+	if l != nil { // all members must come to the same
+		if token, err = digest(path); err != nil {
+			return "", err
+		}
+	}
+	list, name, peer := l.members()
+	err = m.Restore(snapshot.RestoreConfig{SnapshotPath: path, Name: name, OutputDataDir: fresh,
+		PeerURLs: []string{peer}, InitialCluster: list, InitialClusterToken: token})
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("snapshot %s: %w", path, err), os.RemoveAll(fresh))
 	}
@@ -126,11 +138,28 @@ func Restore(path, dir string) (kept string, err error) {
 	return kept, os.Rename(fresh, dir)
 }
 
+// digest names a snapshot by what is in it.
+func digest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// lookTime bounds a look at the store's space.
+const lookTime = 10 * time.Second
+
 // Guard looks after the store's space until ctx ends: when it is full, it is
 // relieved, which lets it take writes again unless it is full of live data. Two
 // looks are every apart.
-func (s *Server) Guard(ctx context.Context, every time.Duration, log *slog.Logger) {
-	c, err := Connect(s.url)
+func (s *Server) Guard(ctx context.Context, every time.Duration, t *tls.Config, log *slog.Logger) {
+	c, err := Connect(s.url, t)
 	if err != nil {
 		log.Error("the store's space is not watched", "err", err)
 		return
@@ -144,7 +173,9 @@ func (s *Server) Guard(ctx context.Context, every time.Duration, log *slog.Logge
 			return
 		case <-tick.C:
 		}
-		r, err := Inspect(ctx, c)
+		look, cancel := context.WithTimeout(ctx, lookTime)
+		r, err := Inspect(look, c)
+		cancel()
 		if err != nil || !r.Full {
 			continue // what is wrong with the store, those who use it say
 		}

@@ -17,7 +17,7 @@ func TestRelieveFullStore(t *testing.T) {
 	defer cancel()
 	s := start(t, Config{Dir: t.TempDir(), QuotaBytes: 4 << 20})
 	defer s.Stop()
-	c, err := Connect(s.URL())
+	c, err := Connect(s.URL(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestGuardFreesAStoreFullOfHistory(t *testing.T) {
 	defer cancel()
 	s := start(t, Config{Dir: t.TempDir(), QuotaBytes: 4 << 20})
 	defer s.Stop()
-	c, err := Connect(s.URL())
+	c, err := Connect(s.URL(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestGuardFreesAStoreFullOfHistory(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.Guard(guarding, 10*time.Millisecond, slog.New(slog.DiscardHandler))
+		s.Guard(guarding, 10*time.Millisecond, nil, slog.New(slog.DiscardHandler))
 	}()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -86,7 +86,7 @@ func TestGuardFreesAStoreFullOfHistory(t *testing.T) {
 func TestRestoreRefusesWhatIsNoSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	for _, path := range []string{filepath.Join(dir, "none"), dir} {
-		if _, err := Restore(path, filepath.Join(dir, "etcd")); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := Restore(path, filepath.Join(dir, "etcd"), nil); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

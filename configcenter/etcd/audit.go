@@ -16,13 +16,21 @@ var errAudit = errors.New("time to compare with etcd")
 // errDrift says that what the watch brought is not what the store holds.
 var errDrift = errors.New("configuration drift")
 
+// digestEvery is how many comparisons are cheap until one looks at every key. A
+// key that is stale behind an equal count and an equal highest revision shows
+// only then.
+const digestEvery = 10
+
 // audit compares what the watch brought with what the store held at the same
 // revision: the number of keys and the highest of their revisions, which is
-// cheap for both sides; key by key only when these differ.
+// cheap for both sides; key by key when these differ, and every so often anyway.
 func (r *reader) audit(ctx context.Context) error {
 	from := r.c.cfg.Prefix + "/"
+	if r.audits++; r.audits%digestEvery == 0 {
+		return r.compare(ctx, from)
+	}
 	var count, highest int64
-	err := r.c.do(ctx, "compare "+from, func(ctx context.Context, kv *clientv3.Client) error {
+	err := r.c.ask(ctx, r.link, "compare "+from, func(ctx context.Context, kv *clientv3.Client) error {
 		all, at := clientv3.WithPrefix(), clientv3.WithRev(r.at.rev)
 		n, err := kv.Get(ctx, from, all, at, clientv3.WithCountOnly())
 		if err != nil {
@@ -43,11 +51,7 @@ func (r *reader) audit(ctx context.Context) error {
 		r.unsure(err)
 		return nil
 	}
-	var mine int64
-	for _, mod := range r.known {
-		mine = max(mine, mod)
-	}
-	if count == int64(len(r.known)) && highest == mine {
+	if count == int64(len(r.known.revs)) && highest == r.known.highest() {
 		return nil
 	}
 	return r.compare(ctx, from)
@@ -55,30 +59,27 @@ func (r *reader) audit(ctx context.Context) error {
 
 // compare looks at every key, without the values.
 func (r *reader) compare(ctx context.Context, from string) error {
-	theirs := map[string]int64{}
-	_, err := r.c.pages(ctx, from, func(kv *mvccpb.KeyValue) { theirs[string(kv.Key)] = kv.ModRevision },
-		clientv3.WithKeysOnly(), clientv3.WithRev(r.at.rev))
+	var count, missing, stale int
+	var sum uint64
+	_, err := r.c.pages(ctx, r.link, from, func(kv *mvccpb.KeyValue) {
+		count++
+		key := r.known.hash(kv.Key)
+		sum += mix(key, kv.ModRevision)
+		switch mine, ok := r.known.revs[key]; {
+		case !ok:
+			missing++
+		case mine != kv.ModRevision:
+			stale++
+		}
+	}, clientv3.WithKeysOnly(), clientv3.WithRev(r.at.rev))
 	if err != nil {
 		r.unsure(err)
 		return nil
 	}
-	missing, stale, gone := 0, 0, 0
-	for key, mod := range theirs {
-		switch mine, ok := r.known[key]; {
-		case !ok:
-			missing++
-		case mine != mod:
-			stale++
-		}
-	}
-	for key := range r.known {
-		if _, ok := theirs[key]; !ok {
-			gone++
-		}
-	}
-	if missing+stale+gone == 0 {
+	if count == len(r.known.revs) && sum == r.known.sum {
 		return nil
 	}
+	gone := len(r.known.revs) - (count - missing)
 	return fmt.Errorf("%w at revision %d: %d keys missing, %d stale, %d deleted in etcd", errDrift, r.at.rev, missing, stale, gone)
 }
 

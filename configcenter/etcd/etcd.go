@@ -8,20 +8,12 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
@@ -31,9 +23,14 @@ import (
 type Config struct {
 	Endpoints []string // URLs; at least one
 	Prefix    string   // before every key; "/apisix" when empty
-	User      string   // with Password: log in
+	User      string   // with a password: log in
 	Password  string
-	TLS       *tls.Config // for https endpoints; nil takes the system's defaults
+	// PasswordFile is read at each login, instead of Password, so that a
+	// password can be rotated.
+	PasswordFile string
+	// TLS is asked at each new connection to an https endpoint, so that
+	// certificates can be renewed; nil takes the system's defaults.
+	TLS func() (*tls.Config, error)
 
 	Timeout       time.Duration // of one request; 30 s when 0
 	ResyncDelay   time.Duration // longest pause between tries to reconnect; 5 s when 0
@@ -51,10 +48,9 @@ type Center struct {
 	reachable atomic.Bool
 	drifts    atomic.Int64
 	cluster   atomic.Uint64
+	answering sync.Map // endpoints that answer requests for progress
 
-	mu     sync.Mutex
-	client *clientv3.Client // nil until the cluster was first spoken to
-	closed bool
+	admin *link // of the Store's reads and writes; each Watch has its own
 }
 
 var (
@@ -89,21 +85,15 @@ func Open(c Config) (*Center, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Center{cfg: c}, nil
+	e := &Center{cfg: c}
+	e.admin = e.newLink()
+	e.admin.patient = true
+	return e, nil
 }
 
-// Close ends all connections. Requests under way fail, watches end with their context.
-func (c *Center) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	if c.client == nil {
-		return nil
-	}
-	client := c.client
-	c.client = nil
-	return client.Close()
-}
+// Close ends the connection of the Store. Requests under way fail; a watch has
+// its own connection and ends with its context.
+func (c *Center) Close() error { return c.admin.close() }
 
 // Prefix is what stands before "/routes/1" in a key.
 func (c *Center) Prefix() string { return c.cfg.Prefix }
@@ -119,48 +109,6 @@ func (c *Center) Cluster() uint64 { return c.cluster.Load() }
 // Drifts is how often what the watch had brought was not what the store held,
 // and was read anew.
 func (c *Center) Drifts() int64 { return c.drifts.Load() }
-
-// conn returns the client, made on first use. With a user it logs in, which is
-// what can fail here.
-func (c *Center) conn() (*clientv3.Client, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, errors.New("etcd: closed")
-	}
-	if c.client != nil {
-		return c.client, nil
-	}
-	options := []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-		// Without this gRPC waits up to two minutes before it tries again.
-		Backoff: backoff.Config{
-			BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay,
-		},
-		MinConnectTimeout: c.cfg.HealthTimeout,
-	})}
-	if c.cfg.TLS != nil && c.cfg.TLS.ServerName != "" {
-		// The client library would ask for the endpoint's name instead.
-		options = append(options, grpc.WithAuthority(c.cfg.TLS.ServerName))
-	}
-	client, err := clientv3.New(clientv3.Config{
-		Endpoints:            c.cfg.Endpoints,
-		Username:             c.cfg.User,
-		Password:             c.cfg.Password,
-		TLS:                  c.cfg.TLS,
-		DialTimeout:          c.cfg.HealthTimeout,
-		DialKeepAliveTime:    c.cfg.HealthTimeout,
-		DialKeepAliveTimeout: c.cfg.HealthTimeout,
-		MaxCallSendMsgSize:   math.MaxInt32,
-		MaxCallRecvMsgSize:   math.MaxInt32,
-		Logger:               zap.NewNop(),
-		DialOptions:          options,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("etcd %v: %w", c.cfg.Endpoints, err)
-	}
-	c.client = client
-	return client, nil
-}
 
 // key is the full key of an object.
 func (c *Center) key(k resource.Kind, id string) string {
@@ -195,7 +143,7 @@ func (c *Center) Init(ctx context.Context) error {
 func (c *Center) makeDirectories(ctx context.Context) error {
 	for _, k := range directories {
 		key := c.cfg.Prefix + "/" + string(k) + "/"
-		err := c.do(ctx, "init "+key, func(ctx context.Context, kv *clientv3.Client) error {
+		err := c.ask(ctx, c.admin, "init "+key, func(ctx context.Context, kv *clientv3.Client) error {
 			_, err := kv.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 				Then(clientv3.OpPut(key, directory)).Commit()
 			return err
@@ -205,43 +153,6 @@ func (c *Center) makeDirectories(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// do runs one request with its time limit; the error says what was tried.
-func (c *Center) do(ctx context.Context, what string, f func(context.Context, *clientv3.Client) error) error {
-	client, err := c.conn()
-	if err != nil {
-		return err
-	}
-	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-	defer cancel()
-	err = f(limited, client)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		if cause := c.probe(ctx); cause != nil {
-			err = fmt.Errorf("%w: %w", err, cause) // the client library keeps the cause to itself
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("etcd %s: %w", what, err)
-	}
-	return nil
-}
-
-// probe asks for the cluster's state without waiting for a connection to come
-// up: its error says why there is none.
-func (c *Center) probe(ctx context.Context) error {
-	client, err := c.conn()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.HealthTimeout)
-	defer cancel()
-	_, err = etcdserverpb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &etcdserverpb.StatusRequest{})
-	switch status.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		return err
-	}
-	return nil // somebody is there, even if the question is not allowed
 }
 
 // pause waits; false if ctx ended first.

@@ -237,16 +237,21 @@ func TestSilentConnection(t *testing.T) {
 // and got one.
 func answered(t *testing.T, c *Center) {
 	t.Helper()
-	_, at, err := c.read(t.Context(), c.cfg.Prefix+"/")
+	_, at, err := c.read(t.Context(), c.admin, c.cfg.Prefix+"/")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.openStream(t.Context(), at)
+	cl, err := c.admin.use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.admin.done(cl)
+	s, err := c.openStream(t.Context(), cl.Client, at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	for !s.answers {
+	for !s.answers() {
 		if _, err := s.next(at.rev); err != nil {
 			t.Fatal(err)
 		}
@@ -323,12 +328,8 @@ func TestMutualTLS(t *testing.T) {
 		"not by name here": {TLSFiles{Cert: certs.cert, Key: certs.key, CA: certs.ca}, "127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conf, err := c.files.Load()
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := open(t, Config{Endpoints: []string{https}, TLS: conf, Timeout: time.Second})
-			_, err = e.NextID(t.Context())
+			e := open(t, Config{Endpoints: []string{https}, TLS: c.files.Load, Timeout: time.Second})
+			_, err := e.NextID(t.Context())
 			if c.fails == "" && err != nil || c.fails != "" && (err == nil || !strings.Contains(err.Error(), c.fails)) {
 				t.Errorf("error %v, want %q", err, c.fails)
 			}

@@ -18,33 +18,34 @@ var ErrNotEmpty = errors.New("the target has keys below the prefix already")
 // step how many keys the target was given and the source's revision.
 func (c *Center) Export(ctx context.Context, to *Center, overwrite, follow bool, copied func(keys int, rev int64)) error {
 	from := c.cfg.Prefix + "/"
-	target, err := to.conn()
+	target, err := to.admin.use(ctx)
 	if err != nil {
 		return err
 	}
+	defer to.admin.done(target)
 	if err := to.checkEmpty(ctx, overwrite); err != nil {
 		return err
 	}
 	keys := 0
 	var failed error
-	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
+	at, err := c.all(ctx, c.admin, from, func(kv *mvccpb.KeyValue) {
 		if failed == nil {
 			keys++
-			failed = to.put(ctx, target, to.cfg.Prefix+string(kv.Key[len(c.cfg.Prefix):]), string(kv.Value))
+			failed = to.put(ctx, target.Client, to.cfg.Prefix+string(kv.Key[len(c.cfg.Prefix):]), string(kv.Value))
 		}
 	})
 	if err = errors.Join(err, failed); err != nil {
 		return err
 	}
 	copied(keys, at.rev)
-	return c.catchUp(ctx, to, target, at.rev, follow, copied)
+	return c.catchUp(ctx, to, target.Client, at.rev, follow, copied)
 }
 
 func (c *Center) checkEmpty(ctx context.Context, overwrite bool) error {
 	if overwrite {
 		return nil
 	}
-	return c.do(ctx, "look at "+c.cfg.Prefix, func(ctx context.Context, kv *clientv3.Client) error {
+	return c.ask(ctx, c.admin, "look at "+c.cfg.Prefix, func(ctx context.Context, kv *clientv3.Client) error {
 		r, err := kv.Get(ctx, c.cfg.Prefix+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		if err == nil && r.Count > 0 {
 			err = ErrNotEmpty
@@ -64,10 +65,11 @@ func (c *Center) put(ctx context.Context, client *clientv3.Client, key, value st
 
 // catchUp applies the changes after rev: those that are there by now, or all to come.
 func (c *Center) catchUp(ctx context.Context, to *Center, target *clientv3.Client, rev int64, follow bool, copied func(int, int64)) error {
-	client, err := c.conn()
+	client, err := c.admin.use(ctx)
 	if err != nil {
 		return err
 	}
+	defer c.admin.done(client)
 	now, err := client.Get(ctx, c.cfg.Prefix+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return fmt.Errorf("etcd %v: %w", c.cfg.Endpoints, err)
@@ -96,6 +98,9 @@ func (c *Center) catchUp(ctx context.Context, to *Center, target *clientv3.Clien
 				err = to.put(ctx, target, key, string(e.Kv.Value))
 			} else if _, err = target.Delete(ctx, key); err != nil {
 				err = fmt.Errorf("etcd delete %s: %w", key, err)
+			}
+			if err != nil && follow && ctx.Err() != nil {
+				return nil
 			}
 			if err != nil {
 				return err

@@ -39,6 +39,15 @@ func newProxy(t testing.TB, url string) *proxy {
 	return p
 }
 
+// listen opens a port of its own.
+func listen(t testing.TB) net.Listener {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func (p *proxy) url() string { return "http://" + p.l.Addr().String() }
 
 // to lets connections through to a server.

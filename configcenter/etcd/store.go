@@ -2,10 +2,19 @@ package etcd
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
 	"strings"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
@@ -18,7 +27,7 @@ const pageSize = 2000
 func (c *Center) Get(ctx context.Context, k resource.Kind, id string) (configcenter.Change, error) {
 	var out configcenter.Change
 	key := c.key(k, id)
-	err := c.do(ctx, "get "+key, func(ctx context.Context, kv *clientv3.Client) error {
+	err := c.ask(ctx, c.admin, "get "+key, func(ctx context.Context, kv *clientv3.Client) error {
 		r, err := kv.Get(ctx, key)
 		if err != nil {
 			return err
@@ -44,7 +53,7 @@ func (c *Center) ListBelow(ctx context.Context, k resource.Kind, parent string) 
 }
 
 func (c *Center) list(ctx context.Context, k resource.Kind, below string) ([]configcenter.Change, error) {
-	all, _, err := c.read(ctx, c.cfg.Prefix+below)
+	all, _, err := c.read(ctx, c.admin, c.cfg.Prefix+below)
 	if err != nil {
 		return nil, err
 	}
@@ -66,9 +75,9 @@ type version struct {
 
 // read returns the objects below a key in key order, page by page but as they
 // were at one version, which it also returns.
-func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, version, error) {
+func (c *Center) read(ctx context.Context, l *link, from string) ([]configcenter.Change, version, error) {
 	var out []configcenter.Change
-	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
+	at, err := c.all(ctx, l, from, func(kv *mvccpb.KeyValue) {
 		if o, ok := c.parse(kv); ok {
 			out = append(out, o)
 		}
@@ -77,11 +86,11 @@ func (c *Center) read(ctx context.Context, from string) ([]configcenter.Change, 
 }
 
 // readAll is read with every key and its revision, objects or not.
-func (c *Center) readAll(ctx context.Context, from string) ([]configcenter.Change, map[string]int64, version, error) {
+func (c *Center) readAll(ctx context.Context, l *link, from string) ([]configcenter.Change, *ledger, version, error) {
 	var out []configcenter.Change
-	known := map[string]int64{}
-	at, err := c.pages(ctx, from, func(kv *mvccpb.KeyValue) {
-		known[string(kv.Key)] = kv.ModRevision
+	known := newLedger()
+	at, err := c.all(ctx, l, from, func(kv *mvccpb.KeyValue) {
+		known.put(kv)
 		if o, ok := c.parse(kv); ok {
 			out = append(out, o)
 		}
@@ -89,12 +98,76 @@ func (c *Center) readAll(ctx context.Context, from string) ([]configcenter.Chang
 	return out, known, at, err
 }
 
+// all hands over all keys below one, as they were at one version: as a stream
+// where the server knows that (etcd 3.7), in pages where not.
+func (c *Center) all(ctx context.Context, l *link, from string, take func(*mvccpb.KeyValue)) (version, error) {
+	at, err := c.streamed(ctx, l, from, take)
+	if status.Code(err) == codes.Unimplemented {
+		return c.pages(ctx, l, from, take)
+	}
+	return at, err
+}
+
+// streamed hands over all keys below one from a single stream. Its parts must
+// not be further apart than the time limit of a request.
+func (c *Center) streamed(ctx context.Context, l *link, from string, take func(*mvccpb.KeyValue)) (version, error) {
+	cl, err := l.use(ctx)
+	if err != nil {
+		return version{}, fmt.Errorf("etcd read %s: %w", from, err)
+	}
+	defer l.done(cl)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	late := time.AfterFunc(c.cfg.Timeout, cancel)
+	defer late.Stop()
+	at, err := receiveAll(ctx, cl.Client, from, func(r *etcdserverpb.RangeResponse) {
+		late.Reset(c.cfg.Timeout)
+		for _, kv := range r.Kvs {
+			take(kv)
+		}
+	})
+	if err != nil {
+		if leaves(err) {
+			l.leave(cl)
+		}
+		return version{}, fmt.Errorf("etcd read %s: %w", from, err)
+	}
+	return at, nil
+}
+
+func receiveAll(ctx context.Context, client *clientv3.Client, from string, take func(*etcdserverpb.RangeResponse)) (at version, err error) {
+	req := &etcdserverpb.RangeRequest{Key: []byte(from), RangeEnd: []byte(clientv3.GetPrefixRangeEnd(from))}
+	s, err := etcdserverpb.NewKVClient(client.ActiveConnection()).RangeStream(ctx, req, grpc.MaxCallRecvMsgSize(math.MaxInt32))
+	if err != nil {
+		return at, clientv3.ContextError(ctx, err)
+	}
+	for {
+		part, err := s.Recv()
+		switch {
+		case errors.Is(err, io.EOF) && at.rev == 0:
+			return at, errors.New("the stream ended before its end")
+		case errors.Is(err, io.EOF):
+			return at, nil
+		case err != nil:
+			if code := status.Code(err); code == codes.Unimplemented {
+				return at, err
+			}
+			return at, clientv3.ContextError(ctx, err)
+		}
+		r := part.GetRangeResponse()
+		if h := r.GetHeader(); h != nil { // of the last part only
+			at = version{cluster: h.ClusterId, rev: h.Revision}
+		}
+		take(r)
+	}
+}
+
 // pages hands over all keys below one, as they were at one version.
-func (c *Center) pages(ctx context.Context, from string, take func(*mvccpb.KeyValue), opts ...clientv3.OpOption) (version, error) {
+func (c *Center) pages(ctx context.Context, l *link, from string, take func(*mvccpb.KeyValue), opts ...clientv3.OpOption) (version, error) {
 	var at version
 	key, end := from, clientv3.GetPrefixRangeEnd(from)
 	for more := true; more; {
-		err := c.do(ctx, "read "+from, func(ctx context.Context, kv *clientv3.Client) error {
+		err := c.ask(ctx, l, "read "+from, func(ctx context.Context, kv *clientv3.Client) error {
 			o := append([]clientv3.OpOption{clientv3.WithRange(end), clientv3.WithLimit(pageSize), clientv3.WithRev(at.rev)}, opts...)
 			r, err := kv.Get(ctx, key, o...)
 			if err != nil {
@@ -122,7 +195,11 @@ func (c *Center) pages(ctx context.Context, from string, take func(*mvccpb.KeyVa
 func (c *Center) Put(ctx context.Context, k resource.Kind, id string, value []byte, o configcenter.PutOptions) (configcenter.Change, error) {
 	var out configcenter.Change
 	key := c.key(k, id)
-	err := c.do(ctx, "put "+key, func(ctx context.Context, kv *clientv3.Client) error {
+	run := c.write
+	if o.Rev == 0 && o.TTL == 0 {
+		run = c.ask // done twice is done
+	}
+	err := run(ctx, c.admin, "put "+key, func(ctx context.Context, kv *clientv3.Client) error {
 		var opts []clientv3.OpOption
 		if o.TTL > 0 {
 			lease, err := kv.Grant(ctx, o.TTL)
@@ -151,7 +228,7 @@ func (c *Center) Put(ctx context.Context, k resource.Kind, id string, value []by
 // Delete removes an object.
 func (c *Center) Delete(ctx context.Context, k resource.Kind, id string) error {
 	key := c.key(k, id)
-	return c.do(ctx, "delete "+key, func(ctx context.Context, kv *clientv3.Client) error {
+	return c.write(ctx, c.admin, "delete "+key, func(ctx context.Context, kv *clientv3.Client) error {
 		r, err := kv.Delete(ctx, key)
 		if err == nil && r.Deleted == 0 {
 			err = configcenter.ErrNotFound
@@ -164,7 +241,7 @@ func (c *Center) Delete(ctx context.Context, k resource.Kind, id string) error {
 func (c *Center) NextID(ctx context.Context) (int64, error) {
 	var id int64
 	key := c.cfg.Prefix + "/gen_id"
-	err := c.do(ctx, "put "+key, func(ctx context.Context, kv *clientv3.Client) error {
+	err := c.ask(ctx, c.admin, "put "+key, func(ctx context.Context, kv *clientv3.Client) error {
 		r, err := kv.Put(ctx, key, "1")
 		if err == nil {
 			id = r.Header.Revision

@@ -25,20 +25,16 @@ type stream struct {
 	in      chan *etcdserverpb.WatchResponse // closed when the stream ended
 	ended   error                            // why; valid once in is closed
 	cluster uint64
-	after   int64 // events up to this revision are known
+	from    string // the endpoint
+	after   int64  // events up to this revision are known
 	created bool
-	answers bool            // the server has answered a request for progress
 	partial []*mvccpb.Event // fragments of a response that is not complete
 	audits  <-chan time.Time
-	known   map[string]int64 // the reader's, kept up to date
+	known   *ledger // the reader's, kept up to date
 }
 
 // openStream asks for the changes after a version.
-func (c *Center) openStream(ctx context.Context, after version) (*stream, error) {
-	client, err := c.conn()
-	if err != nil {
-		return nil, err
-	}
+func (c *Center) openStream(ctx context.Context, client *clientv3.Client, after version) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	w, err := etcdserverpb.NewWatchClient(client.ActiveConnection()).
 		Watch(clientv3.WithRequireLeader(ctx), grpc.MaxCallRecvMsgSize(math.MaxInt32))
@@ -61,7 +57,7 @@ func (c *Center) openStream(ctx context.Context, after version) (*stream, error)
 		cancel()
 		return nil, fmt.Errorf("etcd watch: %w", err)
 	}
-	s := &stream{c: c, grpc: w, cancel: cancel, cluster: after.cluster, after: after.rev, in: make(chan *etcdserverpb.WatchResponse, 64)}
+	s := &stream{c: c, grpc: w, cancel: cancel, cluster: after.cluster, from: client.Endpoints()[0], after: after.rev, in: make(chan *etcdserverpb.WatchResponse, 64)}
 	go s.receive(ctx)
 	return s, nil
 }
@@ -135,13 +131,19 @@ func (s *stream) await() (*etcdserverpb.WatchResponse, error) {
 			return nil, errAudit
 		case <-timer.C:
 		}
-		if asked && s.answers {
+		if asked && s.answers() {
 			return nil, fmt.Errorf("etcd watch lost: no answer within %v", s.c.cfg.HealthTimeout)
 		}
 		// A failure to send shows as the end of the stream.
 		_ = s.grpc.Send(&etcdserverpb.WatchRequest{RequestUnion: &etcdserverpb.WatchRequest_ProgressRequest{
 			ProgressRequest: &etcdserverpb.WatchProgressRequest{}}})
 	}
+}
+
+// answers reports whether the endpoint has ever answered a request for progress.
+func (s *stream) answers() bool {
+	_, ok := s.c.answering.Load(s.from)
+	return ok
 }
 
 // toAll is the watch id of an answer to a request for progress.
@@ -175,7 +177,7 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 		// The answer to a request was ahead of events in older servers; only
 		// the server's own notification moves the revision on.
 		if r.WatchId == toAll {
-			s.answers = true
+			s.c.answering.Store(s.from, true)
 			return out, nil
 		}
 		out.Rev = max(rev, r.Header.GetRevision())
@@ -187,9 +189,9 @@ func (s *stream) take(r *etcdserverpb.WatchResponse, rev int64) (configcenter.Ba
 		}
 		out.Rev = max(out.Rev, e.Kv.ModRevision)
 		if e.Type == mvccpb.Event_PUT {
-			s.known[string(e.Kv.Key)] = e.Kv.ModRevision
+			s.known.put(e.Kv)
 		} else {
-			delete(s.known, string(e.Kv.Key))
+			s.known.drop(e.Kv.Key)
 		}
 		if o, ok := s.c.event(e); ok {
 			out.Changes = append(out.Changes, o)

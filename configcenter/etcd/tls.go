@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -13,9 +14,12 @@ type TLSFiles struct {
 	CA        string // trusted certificates; the system's when empty
 	SNI       string // server name to ask for and to check; the endpoint's host when empty
 	NoVerify  bool   // take any server's certificate
+	// Same: the server must show the very certificate of Cert, whatever its
+	// names: it is this process.
+	Same bool
 }
 
-// Load reads the files.
+// Load reads the files; Config.TLS calls it for each new connection.
 func (f TLSFiles) Load() (*tls.Config, error) {
 	c := &tls.Config{ServerName: f.SNI, InsecureSkipVerify: f.NoVerify, MinVersion: tls.VersionTLS12}
 	if f.Cert != "" || f.Key != "" {
@@ -24,6 +28,15 @@ func (f TLSFiles) Load() (*tls.Config, error) {
 			return nil, fmt.Errorf("etcd tls cert %q, key %q: %w", f.Cert, f.Key, err)
 		}
 		c.Certificates = []tls.Certificate{pair}
+		if f.Same {
+			c.InsecureSkipVerify = true
+			c.VerifyConnection = func(s tls.ConnectionState) error {
+				if len(s.PeerCertificates) == 0 || !bytes.Equal(s.PeerCertificates[0].Raw, pair.Certificate[0]) {
+					return fmt.Errorf("etcd tls: the server does not show %s", f.Cert)
+				}
+				return nil
+			}
+		}
 	}
 	if f.CA != "" {
 		text, err := os.ReadFile(f.CA)

@@ -24,11 +24,14 @@ const firstPause = 50 * time.Millisecond
 // reader is one Watch: where it is, and how it recovers.
 type reader struct {
 	c     *Center
+	link  *link // its own: a watch is not behind the Admin API's requests
 	yield func(configcenter.Batch, error) bool
 	at    version // everything up to here was handed out
 	pause time.Duration
-	done  bool             // the consumer has enough
-	known map[string]int64 // every key below the prefix, with its revision
+	done  bool    // the consumer has enough
+	known *ledger // every key below the prefix, with its revision
+	// audits counts comparisons: every so many, all keys are compared.
+	audits int
 }
 
 // Watch sends everything and then, batch by batch, what changes. While a batch
@@ -36,7 +39,8 @@ type reader struct {
 // notifications of progress move the revision on, never silence.
 func (c *Center) Watch(ctx context.Context) iter.Seq2[configcenter.Batch, error] {
 	return func(yield func(configcenter.Batch, error) bool) {
-		r := &reader{c: c, yield: yield, pause: firstPause}
+		r := &reader{c: c, link: c.newLink(), yield: yield, pause: firstPause}
+		defer r.link.close()
 		r.run(ctx)
 	}
 }
@@ -81,17 +85,18 @@ func (r *reader) wait(ctx context.Context) bool {
 }
 
 // load hands out everything as one full batch. When there is no connection it
-// says so at once.
+// says so at once. A store that has nothing at all where there was something has
+// lost its data, and the last configuration stays until it has some.
 func (r *reader) load(ctx context.Context) error {
-	if err := r.c.probe(ctx); err != nil {
-		return fmt.Errorf("etcd %v: %w", r.c.cfg.Endpoints, err)
-	}
-	all, known, at, err := r.c.readAll(ctx, r.c.cfg.Prefix+"/")
+	all, known, at, err := r.c.readAll(ctx, r.link, r.c.cfg.Prefix+"/")
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("%w: %w", errReload, err) // between two pages
 	}
 	if err != nil {
 		return err
+	}
+	if len(known.revs) == 0 && r.known != nil && len(r.known.revs) > 0 {
+		return fmt.Errorf("%w: etcd has no key below %s any more, keeping what it had", errReload, r.c.cfg.Prefix)
 	}
 	r.at, r.known = at, known
 	r.c.cluster.Store(at.cluster)
@@ -108,11 +113,26 @@ func (r *reader) send(b configcenter.Batch) {
 
 // follow hands out changes until the watch is lost.
 func (r *reader) follow(ctx context.Context) error {
-	s, err := r.c.openStream(ctx, r.at)
+	cl, err := r.link.use(ctx)
 	if err != nil {
+		return fmt.Errorf("etcd watch: %w", err)
+	}
+	defer r.link.done(cl)
+	s, err := r.c.openStream(ctx, cl.Client, r.at)
+	if err != nil {
+		r.link.leave(cl)
 		return err
 	}
 	defer s.close()
+	err = r.take(ctx, s)
+	if err != nil && !errors.Is(err, errDrift) && !errors.Is(err, errReload) {
+		r.link.leave(cl) // another endpoint may do better
+	}
+	return err
+}
+
+// take hands out what comes in on s until that ends.
+func (r *reader) take(ctx context.Context, s *stream) error {
 	start := time.Now()
 	if r.c.cfg.AuditInterval > 0 {
 		// With jitter, so that a fleet does not ask in step.

@@ -28,10 +28,10 @@ type Version struct {
 }
 
 // The file: the magic line, which names the format's version; the header as a
-// JSON text; the objects (kind, id and value as texts, create and mod as
-// varints); the SHA-256 of all before. A text is its length as a uvarint, and
-// its bytes.
-const magic = "sluice last good configuration 1\n"
+// JSON text; the objects in the order of kind and id (kind, id and value as
+// texts, create and mod as varints), and an empty text after the last; the
+// SHA-256 of all before. A text is its length as a uvarint, and its bytes.
+const magic = "sluice last good configuration 2\n"
 
 // header is the file's JSON text; unknown members are left for later versions.
 type header struct {
@@ -39,7 +39,6 @@ type header struct {
 	Cluster uint64    `json:"cluster,string"`
 	Rev     int64     `json:"rev"`
 	Written time.Time `json:"written"`
-	Objects int       `json:"objects"`
 }
 
 // maxText bounds one text in a file: etcd's own limit is far below.
@@ -48,54 +47,88 @@ const maxText = 256 << 20
 var errDamaged = errors.New("the file is damaged")
 
 // Write makes the file anew, in one step: readers see the old one or the new
-// one. Only the owner may read it, for it holds secrets.
-func Write(path string, v Version) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // made with mode 0600
+// one. Only the owner may read it, for it holds secrets. The objects must be in
+// the order of kind and id.
+func Write(path string, v Version) error {
+	e, err := create(path, v)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", path, err)
-			f.Close() // after a first error this one says nothing more
-			os.Remove(f.Name())
-		}
-	}()
-	if err = encode(f, v); err != nil {
-		return err
+	for _, c := range v.Changes {
+		e.put(c)
 	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return e.commit()
 }
 
-func encode(to io.Writer, v Version) error {
-	sum := sha256.New()
-	w := &writer{Writer: bufio.NewWriterSize(io.MultiWriter(to, sum), 64<<10)}
-	w.bytes([]byte(magic))
-	head, err := json.Marshal(header{v.Prefix, v.Cluster, v.Rev, v.Written, len(v.Changes)})
+// encoder writes a file beside the one it will replace.
+type encoder struct {
+	path  string
+	file  *os.File
+	sum   hash.Hash
+	w     *writer
+	count int
+}
+
+// create begins a file with the header of v. It must be committed or dropped.
+func create(path string, v Version) (*encoder, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // made with mode 0600
 	if err != nil {
+		return nil, err
+	}
+	e := &encoder{path: path, file: f, sum: sha256.New()}
+	e.w = &writer{Writer: bufio.NewWriterSize(io.MultiWriter(f, e.sum), 64<<10)}
+	e.w.bytes([]byte(magic))
+	head, err := json.Marshal(header{v.Prefix, v.Cluster, v.Rev, v.Written})
+	if err != nil {
+		e.drop()
+		return nil, err
+	}
+	e.w.text(head)
+	return e, nil
+}
+
+func (e *encoder) put(c configcenter.Change) {
+	e.count++
+	e.w.text([]byte(c.Kind))
+	e.w.text([]byte(c.ID))
+	e.w.text(c.Value)
+	e.w.number(c.Create)
+	e.w.number(c.Mod)
+}
+
+// commit puts the file in its place.
+func (e *encoder) commit() error {
+	err := e.finish()
+	if err == nil {
+		err = os.Rename(e.file.Name(), e.path)
+	}
+	if err != nil {
+		e.drop()
+		return fmt.Errorf("%s: %w", e.path, err)
+	}
+	return nil
+}
+
+func (e *encoder) finish() error {
+	e.w.text(nil)
+	if e.w.err == nil {
+		e.w.err = e.w.Flush()
+	}
+	if e.w.err != nil {
+		return e.w.err
+	}
+	if _, err := e.file.Write(e.sum.Sum(nil)); err != nil {
 		return err
 	}
-	w.text(head)
-	for _, c := range v.Changes {
-		w.text([]byte(c.Kind))
-		w.text([]byte(c.ID))
-		w.text(c.Value)
-		w.number(c.Create)
-		w.number(c.Mod)
+	if err := e.file.Sync(); err != nil {
+		return err
 	}
-	if w.err == nil {
-		w.err = w.Flush()
-	}
-	if w.err == nil {
-		_, w.err = to.Write(sum.Sum(nil))
-	}
-	return w.err
+	return e.file.Close()
+}
+
+func (e *encoder) drop() {
+	e.file.Close() // after a first error this one says nothing more
+	os.Remove(e.file.Name())
 }
 
 // writer keeps the first error.
@@ -119,6 +152,18 @@ func (w *writer) number(n int64) { w.bytes(binary.AppendVarint(w.AvailableBuffer
 
 // Read reads a file. One that is not whole, to the last byte, is an error.
 func Read(path string) (Version, error) {
+	var all []configcenter.Change
+	v, err := readEach(path, func(c configcenter.Change) { all = append(all, c) })
+	v.Changes = all
+	if err != nil {
+		return Version{}, err
+	}
+	return v, nil
+}
+
+// readEach hands over the objects of a file one by one; whether they are worth
+// anything is only known at the end.
+func readEach(path string, take func(configcenter.Change)) (Version, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Version{}, err
@@ -128,14 +173,14 @@ func Read(path string) (Version, error) {
 	if err != nil {
 		return Version{}, err
 	}
-	v, err := decode(f, info.Size())
+	v, err := decode(f, info.Size(), take)
 	if err != nil {
 		return Version{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return v, nil
 }
 
-func decode(from io.Reader, size int64) (Version, error) {
+func decode(from io.Reader, size int64, take func(configcenter.Change)) (Version, error) {
 	body := size - sha256.Size
 	if body < int64(len(magic)) {
 		return Version{}, errDamaged
@@ -149,16 +194,27 @@ func decode(from io.Reader, size int64) (Version, error) {
 	if err := json.Unmarshal(r.text(), &h); err != nil {
 		return Version{}, errDamaged
 	}
-	v := Version{Prefix: h.Prefix, Cluster: h.Cluster, Rev: h.Rev, Written: h.Written}
-	for range h.Objects {
-		c := configcenter.Change{Kind: resource.Kind(r.text()), ID: string(r.text()), Value: r.text()}
+	for {
+		kind := r.text()
+		if len(kind) == 0 {
+			break
+		}
+		c := configcenter.Change{Kind: kindOf(kind), ID: string(r.text()), Value: r.text()}
 		c.Create, c.Mod = r.number(), r.number()
 		if r.err != nil {
 			return Version{}, errDamaged
 		}
-		v.Changes = append(v.Changes, c)
+		take(c)
 	}
-	return v, r.finish(from, sum)
+	return Version{Prefix: h.Prefix, Cluster: h.Cluster, Rev: h.Rev, Written: h.Written}, r.finish(from, sum)
+}
+
+// kindOf does not make a text of its own for every object.
+func kindOf(name []byte) resource.Kind {
+	if info := resource.Of(resource.Kind(name)); info != nil {
+		return info.Kind
+	}
+	return resource.Kind(name)
 }
 
 // reader keeps the first error.

@@ -2,6 +2,8 @@ package lastgood
 
 import (
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,14 +11,19 @@ import (
 	"sluice/configcenter/resource"
 )
 
+// share is the part of the time that may go into writing: a large file is
+// written less often.
+const share = 20
+
 // keeper writes versions down, not more often than the interval allows: the
-// first at once, further ones as one when the interval is over.
+// first at once, further ones as one when the interval is over. Between two
+// writes it holds only what changed: the file itself has the rest.
 type keeper struct {
-	s     *Source
-	mine  map[resource.Ref]configcenter.Change
-	rev   int64
-	dirty bool
-	held  bool // a version with objects is on disk or in mine
+	s       *Source
+	full    bool // changes is everything; else what changed since the file was written
+	changes map[resource.Ref]configcenter.Change
+	rev     int64
+	dirty   bool
 
 	wake chan struct{} // closed when there is no more to come
 	done chan struct{}
@@ -26,7 +33,7 @@ type keeper struct {
 }
 
 func newKeeper(s *Source) *keeper {
-	k := &keeper{s: s, wake: make(chan struct{}, 1), done: make(chan struct{}), mine: map[resource.Ref]configcenter.Change{}}
+	k := &keeper{s: s, wake: make(chan struct{}, 1), done: make(chan struct{}), changes: map[resource.Ref]configcenter.Change{}}
 	go k.run()
 	return k
 }
@@ -63,8 +70,9 @@ func (k *keeper) run() {
 			due = nil
 		}
 		if due == nil && k.dirty {
+			start := time.Now()
 			k.write()
-			due = time.After(k.s.o.Interval)
+			due = time.After(max(k.s.o.Interval, share*time.Since(start)))
 		}
 	}
 }
@@ -74,44 +82,101 @@ func (k *keeper) gather() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, b := range k.pending {
-		apply(k.mine, b)
+		if b.Full {
+			k.full = true
+			k.changes = make(map[resource.Ref]configcenter.Change, len(b.Changes))
+		}
+		for _, c := range b.Changes {
+			k.changes[resource.Ref{Kind: c.Kind, ID: c.ID}] = c
+		}
 		k.rev, k.dirty = b.Rev, true
 	}
 	k.pending = nil
 }
 
-// write makes the file anew. A version without any object does not take the
-// place of one with objects without leaving that beside it: an emptied store is
-// more often a mistake than a wish.
+// write makes the file anew: of everything, or of the file as it is and what
+// changed since. A file that is gone or damaged meanwhile cannot be continued:
+// then everything is asked for again.
 func (k *keeper) write() {
 	if !k.dirty {
 		return
 	}
-	if len(k.mine) == 0 {
-		k.spare()
-	} else {
-		k.held = true
+	v := Version{Prefix: k.s.o.Prefix, Cluster: k.s.o.Cluster(), Rev: k.rev, Written: time.Now()}
+	e, err := create(k.s.path, v)
+	if err == nil {
+		err = k.merge(e)
 	}
-	v := Version{Prefix: k.s.o.Prefix, Cluster: k.s.o.Cluster(), Rev: k.rev, Written: time.Now(), Changes: sorted(k.mine)}
-	if err := Write(k.s.path, v); err != nil {
+	if err != nil {
 		k.s.o.Log.Error("the last good configuration cannot be written", "err", err)
 		return // it stays dirty, and is tried again after the interval
 	}
-	k.dirty = false
+	k.dirty, k.full = false, false
+	k.changes = map[resource.Ref]configcenter.Change{} // a map does not shrink
 	k.s.note(func(st *Status) { st.Written = v.Written })
 }
 
-// spare renames a file with objects.
-func (k *keeper) spare() {
-	if !k.held {
-		v, err := Read(k.s.path)
-		if err != nil || len(v.Changes) == 0 {
-			return
+// merge fills the new file and puts it in place.
+func (k *keeper) merge(e *encoder) error {
+	changes := sorted(k.changes)
+	before := func(c configcenter.Change) { // the changes up to c are next in order
+		for len(changes) > 0 && compare(changes[0], c) <= 0 {
+			if changes[0].Value != nil {
+				e.put(changes[0])
+			}
+			changes = changes[1:]
 		}
 	}
-	k.held = false
+	if !k.full {
+		_, err := readEach(k.s.path, func(c configcenter.Change) {
+			before(c)
+			if _, changed := k.changes[resource.Ref{Kind: c.Kind, ID: c.ID}]; !changed {
+				e.put(c)
+			}
+		})
+		if err != nil {
+			e.drop()
+			k.s.restart()
+			return err
+		}
+	}
+	for _, c := range changes {
+		if c.Value != nil {
+			e.put(c)
+		}
+	}
+	if e.count == 0 {
+		k.spare()
+	}
+	return e.commit()
+}
+
+// spare renames a file with objects: one without any does not take its place
+// without leaving it beside, since an emptied store is more often a mistake
+// than a wish.
+func (k *keeper) spare() {
+	objects := 0
+	if _, err := readEach(k.s.path, func(configcenter.Change) { objects++ }); err != nil || objects == 0 {
+		return
+	}
 	to := k.s.path + ".before-empty"
 	if err := os.Rename(k.s.path, to); err == nil {
 		k.s.o.Log.Warn("the store has no configuration any more; the last one is kept", "file", to)
 	}
+}
+
+// sorted are the changes in the order of the file.
+func sorted(changes map[resource.Ref]configcenter.Change) []configcenter.Change {
+	out := make([]configcenter.Change, 0, len(changes))
+	for _, c := range changes {
+		out = append(out, c)
+	}
+	slices.SortFunc(out, compare)
+	return out
+}
+
+func compare(a, b configcenter.Change) int {
+	if c := strings.Compare(string(a.Kind), string(b.Kind)); c != 0 {
+		return c
+	}
+	return strings.Compare(a.ID, b.ID)
 }

@@ -10,12 +10,10 @@ import (
 	"iter"
 	"log/slog"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	"sluice/configcenter"
-	"sluice/configcenter/resource"
 )
 
 // Options of a Source; the zero value is usable.
@@ -60,6 +58,7 @@ type Source struct {
 
 	mu     sync.Mutex
 	status Status
+	again  context.CancelFunc // ends the watch under way, so that another begins
 }
 
 var _ configcenter.Source = (*Source)(nil)
@@ -139,6 +138,17 @@ func (s *Source) Watch(ctx context.Context) iter.Seq2[configcenter.Batch, error]
 // was worked on, as it would without this source.
 func (s *Source) receive(ctx context.Context, to chan<- event) {
 	defer close(to)
+	for ctx.Err() == nil {
+		s.receiveOnce(ctx, to)
+	}
+}
+
+func (s *Source) receiveOnce(ctx context.Context, to chan<- event) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.again = cancel
+	s.mu.Unlock()
 	for b, err := range s.inner.Watch(ctx) {
 		select {
 		case to <- event{b, err}:
@@ -146,6 +156,14 @@ func (s *Source) receive(ctx context.Context, to chan<- event) {
 			return
 		}
 	}
+	<-ctx.Done() // a source that ended by itself has no more to say
+}
+
+// restart makes the store send everything again.
+func (s *Source) restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.again()
 }
 
 func (s *Source) pass(e event, k *keeper, yield func(configcenter.Batch, error) bool) bool {
@@ -182,40 +200,4 @@ func (s *Source) fromDisk(yield func(configcenter.Batch, error) bool) bool {
 		"file", s.path, "rev", v.Rev, "written", v.Written, "objects", len(v.Changes))
 	s.note(func(st *Status) { st.Origin, st.Rev, st.Taken = Disk, v.Rev, v.Written })
 	return yield(configcenter.Batch{Rev: v.Rev, Full: true, Changes: v.Changes}, nil)
-}
-
-// apply brings the objects to where a batch leaves them.
-func apply(objects map[resource.Ref]configcenter.Change, b configcenter.Batch) {
-	if b.Full {
-		clear(objects)
-	}
-	for _, c := range b.Changes {
-		ref := resource.Ref{Kind: c.Kind, ID: c.ID}
-		if c.Value == nil {
-			delete(objects, ref)
-			continue
-		}
-		objects[ref] = c
-	}
-}
-
-// sorted are the objects in the order of their keys.
-func sorted(objects map[resource.Ref]configcenter.Change) []configcenter.Change {
-	out := make([]configcenter.Change, 0, len(objects))
-	for _, c := range objects {
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b configcenter.Change) int {
-		if a.Kind != b.Kind {
-			if a.Kind < b.Kind {
-				return -1
-			}
-			return 1
-		}
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
-	return out
 }

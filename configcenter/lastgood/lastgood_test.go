@@ -197,8 +197,8 @@ func TestEmptiedStoreKeepsTheLastOne(t *testing.T) {
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	want := Version{Prefix: "/p", Cluster: 1<<64 - 1, Rev: 9, Written: time.Unix(1, 0).UTC(), Changes: []configcenter.Change{
-		{Kind: resource.Routes, ID: "a/b", Value: []byte("not even JSON \x00\xff"), Create: 1, Mod: 1 << 40},
-		{Kind: resource.PluginList, Value: []byte{}, Create: -1, Mod: 2}}}
+		{Kind: resource.PluginList, Value: []byte{}, Create: -1, Mod: 2},
+		{Kind: resource.Routes, ID: "a/b", Value: []byte("not even JSON \x00\xff"), Create: 1, Mod: 1 << 40}}}
 	if err := Write(path, want); err != nil {
 		t.Fatal(err)
 	}
@@ -246,6 +246,58 @@ func TestWritesAreBounded(t *testing.T) {
 	}
 }
 
+// The file follows the store through every kind of change, and is made anew
+// from the store when somebody removes or damages it.
+func TestFileFollowsTheStore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	c := memory.New("/apisix")
+	for _, id := range []string{"b", "d", "f"} {
+		contract.Put(t, c, id, "first")
+	}
+	s := New(path, c, options(&log{}))
+	f := contract.Follow(t, s)
+	f.AwaitLen(3)
+	steps := []func(){
+		func() { contract.Put(t, c, "a", "x") },
+		func() { contract.Put(t, c, "d", "changed") },
+		func() { _ = c.Delete(t.Context(), resource.Routes, "b") },
+		func() { contract.Put(t, c, "g", "x"); contract.Put(t, c, "c", "x") },
+		func() { os.Remove(path); contract.Put(t, c, "a", "y") },
+		func() { os.WriteFile(path, []byte(magic), 0o600); contract.Put(t, c, "a", "z") },
+		func() { _ = c.Delete(t.Context(), resource.Routes, "g"); contract.Put(t, c, "g", "again") },
+	}
+	for i, step := range steps {
+		awaitFile(t, path, c)
+		step()
+		if t.Failed() {
+			t.Fatalf("before step %d", i)
+		}
+	}
+	awaitFile(t, path, c)
+	f.Stop()
+	awaitFile(t, path, c)
+}
+
+// awaitFile waits until the file holds what the store does.
+func awaitFile(t *testing.T, path string, c *memory.Center) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); ; <-tick.C {
+		want, err := c.List(t.Context(), resource.Routes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := Read(path)
+		if err == nil && reflect.DeepEqual(v.Changes, want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("file %+v, %v; store %+v", v.Changes, err, want)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "f")
 	if err := Write(path, Version{Prefix: "/p", Changes: []configcenter.Change{{Kind: resource.Routes, ID: "1", Value: []byte("{}")}}}); err != nil {
@@ -254,7 +306,7 @@ func FuzzDecode(f *testing.F) {
 	good, _ := os.ReadFile(path)
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if v, err := decode(bytes.NewReader(b), int64(len(b))); err == nil && !bytes.Equal(b[:len(magic)], []byte(magic)) {
+		if v, err := decode(bytes.NewReader(b), int64(len(b)), func(configcenter.Change) {}); err == nil && !bytes.Equal(b[:len(magic)], []byte(magic)) {
 			t.Errorf("%+v", v)
 		}
 	})

@@ -37,10 +37,13 @@ type Format struct {
 	stamps [2]atomic.Pointer[stamp]
 }
 
-// op writes one part of a line: a literal, a value, or something made of the time.
+// op writes one part of a line: a literal, and behind it a value or something
+// made of the time.
 type op struct {
 	literal string
-	value   plugins.Appender
+	value   plugins.Appender // what plugins set goes before
+	builtin plugins.Appender // for requests on which they set nothing
+	plain   bool             // nothing in builtin's value needs escaping
 	clock   func(f *Format, dst []byte, c *plugins.Ctx, now time.Time) []byte
 }
 
@@ -65,20 +68,18 @@ func Compile(format, escape string) (*Format, error) {
 		return nil, fmt.Errorf("access log escape %q: not one of default, json, none", escape)
 	}
 	for rest := format; rest != ""; {
-		i := strings.IndexByte(rest, '$')
-		if i < 0 {
-			i = len(rest)
-		}
-		if i > 0 {
-			f.ops = append(f.ops, op{literal: rest[:i]})
-			rest = rest[i:]
-			continue
+		literal, _, found := strings.Cut(rest, "$")
+		if rest = rest[len(literal):]; !found {
+			f.ops = append(f.ops, op{literal: literal})
+			break
 		}
 		name, after, err := variable(rest)
 		if err != nil {
 			return nil, fmt.Errorf("access log format %q: %w", format, err)
 		}
-		f.ops = append(f.ops, operation(name))
+		o := operation(name)
+		o.literal = literal
+		f.ops = append(f.ops, o)
 		rest = after
 	}
 	return f, nil
@@ -118,7 +119,9 @@ func operation(name string) op {
 			return plugins.AppendSeconds(dst, now.Sub(c.Start))
 		}}
 	}
-	return op{value: plugins.VariableAppender(name)}
+	o := op{value: plugins.VariableAppender(name)}
+	o.builtin, o.plain = plugins.BuiltinAppender(name)
+	return o
 }
 
 // stamped formats the time once a second.
@@ -135,15 +138,23 @@ func stamped(slot int, layout string) func(*Format, []byte, *plugins.Ctx, time.T
 
 // Append writes the line of a finished request, with its newline.
 func (f *Format) Append(dst []byte, c *plugins.Ctx, now time.Time) []byte {
+	set := c.HasVars()
 	for i := range f.ops {
 		o := &f.ops[i]
+		dst = append(dst, o.literal...)
 		switch {
-		case o.value != nil:
-			dst = f.appendValue(dst, o.value, c)
 		case o.clock != nil:
 			dst = o.clock(f, dst, c, now)
+		case o.value == nil:
+		case set:
+			dst = f.appendValue(dst, o.value, c)
+		case o.plain:
+			n, ok := len(dst), false
+			if dst, ok = o.builtin(c, dst); !ok {
+				dst = append(dst[:n], f.absent...)
+			}
 		default:
-			dst = append(dst, o.literal...)
+			dst = f.appendValue(dst, o.builtin, c)
 		}
 	}
 	return append(dst, '\n')

@@ -115,9 +115,9 @@ func (l *Log) Write(c *plugins.Ctx) {
 
 func (l *Log) add(line []byte) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.closed {
 		l.dropped.Add(1)
+		l.mu.Unlock()
 		return
 	}
 	if len(l.current)+len(line) > l.opts.Buffer {
@@ -125,6 +125,7 @@ func (l *Log) add(line []byte) {
 	}
 	l.current = append(l.current, line...)
 	l.count++
+	l.mu.Unlock()
 }
 
 // hand gives the current buffer to the writer, or drops its lines when the

@@ -22,6 +22,7 @@ const (
 	RewriteInConsumer
 	Access
 	BeforeProxy
+	Received
 	HeaderFilter
 	DelayedHeader
 	BodyFilter
@@ -29,7 +30,7 @@ const (
 	Log
 )
 
-var phaseNames = [...]string{"rewrite", "rewrite_in_consumer", "access", "before_proxy", "header_filter",
+var phaseNames = [...]string{"rewrite", "rewrite_in_consumer", "access", "before_proxy", "received", "header_filter",
 	"delayed_header_filter", "body_filter", "delayed_body_filter", "log"}
 
 // String is the phase as the configuration and APISIX spell it.

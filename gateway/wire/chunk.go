@@ -157,7 +157,7 @@ func parseTrailer(b []byte, tr *Header) error {
 		}
 		b = b[n:]
 		if hop(name) == hopNone && !protected(name) {
-			tr.fields = append(tr.fields, Field{name, value})
+			tr.fields = append(tr.fields, Field{Name: name, Value: value})
 		}
 	}
 	return nil

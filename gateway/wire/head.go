@@ -1,5 +1,7 @@
 package wire
 
+import "unsafe"
+
 // violation is a breach of the protocol, with the status to answer it with.
 // They are values made once: refusing a message must not cost memory.
 type violation struct {
@@ -113,18 +115,38 @@ func (f *framing) fields(b []byte, h *Header, host *string) *violation {
 			return v
 		}
 		b = b[n:]
-		kept, v := f.note(name, &value, host)
+		kind := hop(name)
+		if kind == hopNone {
+			h.fields = append(h.fields, Field{Name: name, Value: value, line: plainLine(name, value, n)})
+			continue
+		}
+		kept, v := f.note(kind, &value, host)
 		if v != nil {
 			return v
 		}
 		if kept {
-			h.fields = append(h.fields, Field{name, value})
+			h.fields = append(h.fields, Field{Name: name, Value: value})
 		}
 	}
 	if f.nominated {
 		f.dropNominated(h)
 	}
 	return nil
+}
+
+// plainLine is n, the length of a field's line, if it is written as we would
+// write it and is none that the writers look at: those are Date and Trailer.
+func plainLine(name, value string, n int) uint32 {
+	if n != len(name)+len(value)+4 || value == "" || text(unsafe.Slice(unsafe.StringData(name), len(name)+2)[len(name):]) != ": " {
+		return 0
+	}
+	switch len(name) {
+	case 4, 7:
+		if EqualFold(name, "Date") || EqualFold(name, "Trailer") {
+			return 0
+		}
+	}
+	return uint32(n)
 }
 
 // field reads one field line and returns its length.
@@ -154,10 +176,8 @@ func field(b []byte) (name, value string, n int, v *violation) {
 
 // note takes in what a field means for the connection and says whether the
 // field is end-to-end.
-func (f *framing) note(name string, value *string, host *string) (keep bool, v *violation) {
-	switch hop(name) {
-	case hopNone:
-		return true, nil
+func (f *framing) note(kind hopKind, value *string, host *string) (keep bool, v *violation) {
+	switch kind {
 	case hopHost:
 		if host == nil {
 			return true, nil

@@ -1,6 +1,9 @@
 package wire
 
-import "iter"
+import (
+	"iter"
+	"unsafe"
+)
 
 // Field is one header field. Both strings may point into a connection's read
 // buffer: they are valid until the exchange ends, and whoever keeps one longer
@@ -8,6 +11,11 @@ import "iter"
 type Field struct {
 	Name  string // as received or as set; case is kept
 	Value string // without surrounding white space
+
+	// line is the length of the whole field line in the read buffer, from the
+	// first byte of Name to its CRLF, when the line may be sent on as it came:
+	// "Name: value", checked by the parser and end-to-end. Else 0.
+	line uint32
 }
 
 // Header is an ordered list of header fields. Order and case are kept as
@@ -57,12 +65,14 @@ func (h *Header) Set(name, value string) {
 		h.Add(name, value)
 		return
 	}
-	h.fields[i] = Field{name, value}
+	h.fields[i] = Field{Name: name, Value: value}
 	h.delFrom(i+1, name)
 }
 
 // Add appends a field.
-func (h *Header) Add(name, value string) { h.fields = append(h.fields, Field{name, value}) }
+func (h *Header) Add(name, value string) {
+	h.fields = append(h.fields, Field{Name: name, Value: value})
+}
 
 // Del removes every field called name and reports whether there was one.
 func (h *Header) Del(name string) bool {
@@ -92,6 +102,18 @@ func (h *Header) All() iter.Seq2[string, string] {
 func (h *Header) Reset() {
 	clear(h.fields)
 	h.fields = h.fields[:0]
+}
+
+// verbatim returns the field lines from i on that may be sent as they came and
+// follow each other in the read buffer, and the index of the field behind them:
+// most of a message is copied in one piece.
+func verbatim(fields []Field, i int) (lines []byte, next int) {
+	start, n := unsafe.StringData(fields[i].Name), uintptr(fields[i].line)
+	for i++; i < len(fields) && fields[i].line != 0 &&
+		uintptr(unsafe.Pointer(unsafe.StringData(fields[i].Name))) == uintptr(unsafe.Pointer(start))+n; i++ {
+		n += uintptr(fields[i].line)
+	}
+	return unsafe.Slice(start, n), i
 }
 
 // fieldsOf is the fields of a header that may be nil.

@@ -16,8 +16,16 @@ func (t *trip) build() {
 	b = appendHost(b, o.Host)
 	b = append(b, '\r', '\n')
 	length, body := t.length()
-	for i := range o.Header.fieldsOf() {
-		f := &o.Header.fields[i]
+	fields := o.Header.fieldsOf()
+	for i := 0; i < len(fields); {
+		f := &fields[i]
+		if f.line != 0 {
+			var lines []byte
+			lines, i = verbatim(fields, i)
+			b = append(b, lines...)
+			continue
+		}
+		i++
 		switch hop(f.Name) {
 		case hopNone, hopTE:
 			if length >= 0 && len(f.Name) == 7 && EqualFold(f.Name, "Trailer") {

@@ -81,6 +81,7 @@ func (u *upConn) ready(fd uintptr) bool {
 // begin looks at a kept connection and writes the request.
 func (u *upConn) begin(fd uintptr) (leave bool) {
 	t := &u.trip
+	t.x.conn.srv.yield()
 	if t.check && !sysIdle(fd) {
 		t.err = errStale
 		return true

@@ -83,8 +83,16 @@ func (s *sending) head(b []byte) []byte {
 	c.answered = true
 	b = appendStatus(b, r.Status)
 	date := false
-	for i := range r.Header.fields {
-		f := &r.Header.fields[i]
+	fields := r.Header.fields
+	for i := 0; i < len(fields); {
+		f := &fields[i]
+		if f.line != 0 {
+			var lines []byte
+			lines, i = verbatim(fields, i)
+			b = append(b, lines...)
+			continue
+		}
+		i++
 		switch hop(f.Name) {
 		case hopNone, hopHost: // Host means nothing in a response, and passes as any field
 		case hopUpgrade:

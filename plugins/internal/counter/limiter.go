@@ -1,7 +1,6 @@
 package counter
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -209,8 +208,8 @@ func (l *Limiter) take(c *plugins.Ctx, q *quota, cost int64) *plugins.Reply {
 	return &r
 }
 
-// tell puts where the client stands into the response and the variable
-// rate_limiting_info.
+// tell puts where the client stands into the response, and keeps it for those
+// who ask later.
 func (l *Limiter) tell(c *plugins.Ctx, q *quota, s State) {
 	hundredths := int64(s.Reset / (10 * time.Millisecond))
 	if l.ShowQuota {
@@ -219,15 +218,7 @@ func (l *Limiter) tell(c *plugins.Ctx, q *quota, s State) {
 		h.Set(q.headers.Remaining, c.Keep(strconv.AppendInt(c.Scratch(), s.Left, 10)))
 		h.Set(q.headers.Reset, c.Keep(appendSeconds(c.Scratch(), hundredths)))
 	}
-	b := append(c.Scratch(), `{"rate_limiting_key":`...)
-	b = appendQuoted(b, q.key)
-	b = append(b, `,"rate_limiting_limit":`...)
-	b = strconv.AppendInt(b, q.limit, 10)
-	b = append(b, `,"rate_limiting_remaining":`...)
-	b = strconv.AppendInt(b, s.Left, 10)
-	b = append(b, `,"rate_limiting_reset":`...)
-	b = strconv.AppendInt(b, hundredths/100, 10)
-	c.SetVar("rate_limiting_info", c.Keep(append(b, '}')))
+	c.RateLimit = plugins.RateLimit{Key: q.key, Limit: q.limit, Remaining: s.Left, Reset: hundredths / 100}
 }
 
 // appendSeconds writes hundredths of a second as seconds: 60, 59.9, 0.05.
@@ -242,17 +233,4 @@ func appendSeconds(b []byte, hundredths int64) []byte {
 		b = append(b, byte('0'+rest%10))
 	}
 	return b
-}
-
-// appendQuoted writes text as a JSON string.
-func appendQuoted(b, text []byte) []byte {
-	for _, x := range text {
-		if x < ' ' || x == '"' || x == '\\' || x >= 0x7f {
-			quoted, _ := json.Marshal(string(text)) // a string always encodes
-			return append(b, quoted...)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, text...)
-	return append(b, '"')
 }

@@ -23,7 +23,7 @@ type plugin struct {
 }
 
 // phases in the order of the walk.
-var phases = []string{"Rewrite", "Access", "BeforeProxy", "HeaderFilter", "DelayedHeader", "BodyFilter", "DelayedBody", "Log", "Preread"}
+var phases = []string{"Rewrite", "Access", "BeforeProxy", "Received", "HeaderFilter", "DelayedHeader", "BodyFilter", "DelayedBody", "Log", "Preread"}
 
 func read(dir string) (*plugin, error) {
 	p := &plugin{dir: dir, folder: filepath.Base(dir), fields: map[string]bool{}, phases: map[string]bool{}}

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/plugins"
@@ -22,6 +23,17 @@ type Requests struct {
 
 	mu     sync.RWMutex
 	groups map[string]*group
+	// recent are the groups of late, by a rough hash: most requests look like
+	// one before them, and comparing is cheaper than making a key. Empty when
+	// labels depend on more than the identity.
+	recent [32]atomic.Pointer[remembered]
+	plain  bool // no extra labels
+}
+
+// remembered is an identity, with its own memory, and the group it belongs to.
+type remembered struct {
+	id identity
+	*group
 }
 
 // view is a family as an instance sees it: with some labels left empty.
@@ -45,7 +57,7 @@ const maxGroups = 4096
 // in the labels in place of ids; disabled are the labels left empty, by metric.
 func (s *Set) NewRequests(preferName bool, disabled map[string][]string) *Requests {
 	v := func(metric string) view { return s.view(metric, disabled[metric]) }
-	return &Requests{
+	r := &Requests{
 		set: s, preferName: preferName,
 		status: v("http_status"), latency: v("http_latency"), bandwidth: v("bandwidth"),
 		llm:         newLLM(v),
@@ -53,6 +65,8 @@ func (s *Set) NewRequests(preferName bool, disabled map[string][]string) *Reques
 		model:  plugins.Variable("llm_model"),
 		groups: map[string]*group{},
 	}
+	r.plain = len(r.status.extra)+len(r.latency.extra)+len(r.bandwidth.extra) == 0
+	return r
 }
 
 func (s *Set) view(metric string, disabled []string) view {
@@ -68,7 +82,37 @@ func (s *Set) view(metric string, disabled []string) view {
 
 // identity is what the labels of a request are made of.
 type identity struct {
-	code, route, uri, host, service, consumer, node, kind, asked, model, source string
+	status                                                                int // 0: no response
+	route, uri, host, service, consumer, node, kind, asked, model, source string
+}
+
+// code is the status as a label.
+func (id *identity) code() string {
+	if id.status == 0 {
+		return ""
+	}
+	return strconv.Itoa(id.status)
+}
+
+// clone gives the strings memory of their own.
+func (id identity) clone() identity {
+	for _, s := range [...]*string{&id.route, &id.uri, &id.host, &id.service, &id.consumer,
+		&id.node, &id.kind, &id.asked, &id.model, &id.source} {
+		*s = strings.Clone(*s)
+	}
+	return id
+}
+
+// slot is the place in a table of n for an identity: what differs between the
+// requests of one route decides.
+func (id *identity) slot(n int) int {
+	h := uint(id.status)
+	for _, s := range [...]string{id.consumer, id.node} {
+		if k := len(s); k > 0 {
+			h = h*31 + uint(k) + uint(s[k-1])<<1 + uint(s[k/2])<<3
+		}
+	}
+	return int(h % uint(n))
 }
 
 const maxModel = 128 // bytes of a model's name; clients choose it
@@ -78,7 +122,7 @@ func (r *Requests) identify(c *plugins.Ctx) identity {
 		uri: c.Matched.Path, host: c.Matched.Host, source: c.ReplySource, node: node(c),
 	}
 	if c.Resp != nil {
-		id.code = c.Keep(strconv.AppendInt(c.Scratch(), int64(c.Resp.Status), 10))
+		id.status = c.Resp.Status
 	}
 	if c.Route != nil {
 		id.route, id.service = string(c.Route.ID), string(c.Route.ServiceID)
@@ -150,8 +194,22 @@ func received(c *plugins.Ctx) int64 {
 
 // find returns the group of a request: its key is all that any label depends on.
 func (r *Requests) find(c *plugins.Ctx, id *identity) *group {
+	if !r.plain {
+		return r.look(c, id)
+	}
+	place := &r.recent[id.slot(len(r.recent))]
+	if m := place.Load(); m != nil && m.id == *id && m.swept == r.set.swept.Load() {
+		return m.group
+	}
+	g := r.look(c, id)
+	place.Store(&remembered{id.clone(), g})
+	return g
+}
+
+// look is find by the key in full.
+func (r *Requests) look(c *plugins.Ctx, id *identity) *group {
 	b := c.Scratch()
-	for _, v := range [...]string{id.code, id.route, id.uri, id.host, id.service, id.consumer,
+	for _, v := range [...]string{id.code(), id.route, id.uri, id.host, id.service, id.consumer,
 		id.node, id.kind, id.asked, id.model, id.source} {
 		b = append(append(b, v...), sep)
 	}
@@ -177,7 +235,7 @@ func (r *Requests) find(c *plugins.Ctx, id *identity) *group {
 
 func (r *Requests) newGroup(c *plugins.Ctx, id *identity) *group {
 	g := &group{swept: r.set.swept.Load()}
-	g.status = r.status.series(c, id.code, id.route, id.uri, id.host, id.service, id.consumer, id.node,
+	g.status = r.status.series(c, id.code(), id.route, id.uri, id.host, id.service, id.consumer, id.node,
 		id.kind, id.asked, id.model, id.source)
 	typed := func(v view, kind string) *Series {
 		return v.series(c, kind, id.route, id.service, id.consumer, id.node, id.kind, id.asked, id.model)
