@@ -3,7 +3,6 @@ package gateway
 import (
 	"bytes"
 	"errors"
-	"net/netip"
 	"runtime/debug"
 
 	"sluice/balancer"
@@ -112,8 +111,8 @@ func (w *walk) admit() *plugins.Reply {
 		return w.refuse(400)
 	}
 	w.Addr, w.Port = r.Remote.Addr().Unmap(), r.Remote.Port()
-	w.g.o.RealIP.apply(w)
-	w.g.o.Timeline.ask(w)
+	w.g.o.RealIP.Apply(&w.Ctx)
+	w.told = w.g.o.Timeline.Ask(&w.Ctx)
 	w.forwarded()
 	if r.TLS != nil {
 		if status := w.table.certs.VerifyRequest(r.TLS, r.Host, w.Path); status != 0 {
@@ -254,7 +253,9 @@ func (w *walk) respond() {
 		w.Resp = &w.x.Resp
 		w.decorate()
 	}
-	w.g.o.Timeline.tell(w)
+	if w.told {
+		w.g.o.Timeline.Tell(&w.Ctx)
+	}
 	var filter wire.BodyFilter
 	if w.chain.FiltersBody() || w.table.global.FiltersBody() {
 		filter = w.filter
@@ -378,11 +379,4 @@ func hostOnly(host string) string {
 		}
 	}
 	return host
-}
-
-// RealIP is nginx's real_ip: peers in From may tell the client's address in Header.
-type RealIP struct {
-	Header    string // "" off; "proxy_protocol": the listener did it already
-	From      []netip.Prefix
-	Recursive bool
 }

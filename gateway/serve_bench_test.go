@@ -13,6 +13,7 @@ import (
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway/accesslog"
+	"sluice/gateway/origin"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/router"
@@ -62,7 +63,7 @@ func BenchmarkServe(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			g := New(Options{Catalog: catalog, Shared: &plugins.Shared{}, Mode: router.HostURI, AccessLog: c.log,
 				ServerHeader: "APISIX/3.18.0", Charset: "utf-8", Grace: time.Millisecond,
-				RealIP: RealIP{Header: "X-Real-IP", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+				RealIP: origin.RealIP{Header: "X-Real-IP", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 			defer g.Close()
 			g.take(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1,
 				Value: json.RawMessage(`{"uri":"/*","plugins":{"answer":{}}}`)}}})
