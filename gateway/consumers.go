@@ -218,10 +218,7 @@ func (k *compiler) addAuth(cc *compiledConsumer, def *resource.Consumer, extra *
 // credential reads the auth part of a consumer: the value by which it is found
 // and what the plugin makes of the part. Its errors show no secret.
 func (k *compiler) credential(spec *plugins.Spec, conf, resolved json.RawMessage) (value string, parsed any, err error) {
-	secrets := redact.Differing(conf, resolved)
-	if s := k.o.Catalog.Schema(spec.Name, plugins.ConsumerPart); s != nil {
-		secrets = append(secrets, redact.Strings(resolved, s.EncryptFields())...)
-	}
+	secrets := append(redact.Differing(conf, resolved), k.o.Catalog.Secrets(spec.Name, plugins.ConsumerPart, resolved)...)
 	parsed = resolved
 	if spec.NewConsumer != nil {
 		if parsed, err = spec.NewConsumer(resolved); err != nil {

@@ -25,6 +25,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lane"
 	"sluice/gateway/lua"
 	"sluice/gateway/origin"
 	"sluice/plugins"
@@ -127,7 +128,7 @@ type Gateway struct {
 	audit audit
 
 	types    *errorpage.Types
-	requests atomic.Int64
+	requests lane.Counter
 
 	started chan struct{} // closed with the first version
 

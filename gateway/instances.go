@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -17,7 +16,6 @@ import (
 	"sluice/gateway/redact"
 	"sluice/gateway/tally"
 	"sluice/plugins"
-	"sluice/router/expr"
 )
 
 // instances keeps plugin instances by identity, so that the same configuration
@@ -200,7 +198,7 @@ func (b *building) build(owner, name string) (*plugins.Instance, error) {
 		in.Priority = *m.Priority
 	}
 	if len(m.Filter) > 0 {
-		if in.Filter, err = filterFunc(m.Filter); err != nil {
+		if in.Filter, err = plugins.Filter(m.Filter); err != nil {
 			return nil, err
 		}
 	}
@@ -233,14 +231,8 @@ func (b *building) build(owner, name string) (*plugins.Instance, error) {
 
 // secretsOf are the texts that a configuration and its metadata want unseen.
 func (is *instances) secretsOf(name string, conf, resolved, meta json.RawMessage) []string {
-	list := redact.Differing(conf, resolved)
-	if s := is.o.Catalog.Schema(name, plugins.Conf); s != nil {
-		list = append(list, redact.Strings(resolved, s.EncryptFields())...)
-	}
-	if s := is.o.Catalog.Schema(name, plugins.MetadataPart); s != nil {
-		list = append(list, redact.Strings(meta, s.EncryptFields())...)
-	}
-	return list
+	c := is.o.Catalog
+	return slices.Concat(redact.Differing(conf, resolved), c.Secrets(name, plugins.Conf, resolved), c.Secrets(name, plugins.MetadataPart, meta))
 }
 
 // env is what the instance may reach.
@@ -327,15 +319,6 @@ func identity(owner, name string, conf, meta json.RawMessage) string {
 		h.Write(meta)
 	}
 	return owner + "#" + name + "#" + hex.EncodeToString(h.Sum(nil)[:12])
-}
-
-// filterFunc compiles _meta.filter.
-func filterFunc(rule json.RawMessage) (func(*plugins.Ctx) bool, error) {
-	f, err := expr.Compile(rule, plugins.ExprValue)
-	if err != nil {
-		return nil, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
-	}
-	return f.Eval, nil
 }
 
 // keep counts one more user of an instance in use.

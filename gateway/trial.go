@@ -5,7 +5,6 @@ import (
 
 	"sluice/configcenter/resource"
 	"sluice/plugins"
-	"sluice/router/expr"
 )
 
 // Try makes of an object what the gateway would, and throws it away: what the
@@ -43,19 +42,4 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, strea
 	}
 	closeInstance(ref.Instance)
 	return nil
-}
-
-// CheckVars checks an expression over variables, the names in it included.
-func CheckVars(rule []byte) error {
-	var bad error
-	_, err := expr.Compile(rule, func(name string) func(*plugins.Ctx) expr.Value {
-		if err := plugins.CheckVariable(name); err != nil && bad == nil {
-			bad = err
-		}
-		return plugins.ExprValue(name)
-	})
-	if err != nil {
-		return err
-	}
-	return bad
 }

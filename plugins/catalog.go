@@ -157,6 +157,15 @@ func (c *Catalog) Schema(name string, p Part) *schema.Schema {
 	return e.conf
 }
 
+// Secrets are the texts in conf that the schema of the part wants encrypted.
+func (c *Catalog) Secrets(name string, p Part, conf json.RawMessage) []string {
+	s := c.Schema(name, p)
+	if s == nil {
+		return nil
+	}
+	return redact.Strings(conf, s.EncryptFields())
+}
+
 // UnknownError names a plugin that is not enabled or does not exist.
 type UnknownError struct{ Name string }
 

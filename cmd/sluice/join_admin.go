@@ -26,7 +26,7 @@ func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
 		EncryptFields: a.DataEncryption.Enable,
 		Try:           p.gateway.Try,
 		TryPlugin:     p.gateway.TryPlugin,
-		Vars:          gateway.CheckVars,
+		Vars:          plugins.CheckVars,
 		KeyRequired:   d.KeyRequired && len(d.Keys) > 0,
 		AllowAdmin:    d.Allow,
 		CORS:          d.EnableCORS,

@@ -35,7 +35,7 @@ func (s *state) standard() {
 		s.libs[name] = all.RawGetString(name).(*lua.LTable)
 	}
 	texts := s.libs["string"]
-	s.bound(texts)
+	s.bounds().Install(l, texts, s.libs["table"])
 	texts.RawSetString("dump", lua.LNil)
 	texts.RawSetString("__index", lua.LNil) // itself: the metatable of strings
 	s.strMT = value.Table()
@@ -201,24 +201,6 @@ func (s *state) bounds() *strlib.Bounds {
 func (s *state) build(n int) bool {
 	s.built += n
 	return s.built <= s.h.o.Memory
-}
-
-// bound puts the bounded functions into the library of strings, and into that
-// of tables what builds texts.
-func (s *state) bound(texts *lua.LTable) {
-	b, own := s.bounds(), func(t *lua.LTable, name string) lua.LGFunction {
-		return t.RawGetString(name).(*lua.LFunction).GFunction
-	}
-	for _, name := range [...]string{"upper", "lower", "reverse", "sub"} {
-		texts.RawSetString(name, s.l.NewFunction(b.Counted(own(texts, name))))
-	}
-	for name, f := range b.Functions() {
-		texts.RawSetString(name, s.l.NewFunction(f))
-	}
-	texts.RawSetString("gfind", lua.LNil)
-	texts.RawSetString("format", s.l.NewFunction(b.Format(own(texts, "format"))))
-	tables := s.libs["table"]
-	tables.RawSetString("concat", s.l.NewFunction(b.Join(own(tables, "concat"))))
 }
 
 func (s *state) getenv(l *lua.LState) int {

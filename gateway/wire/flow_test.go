@@ -393,10 +393,15 @@ func TestStalePool(t *testing.T) {
 				t.Fatalf("%s: %d %q", m, r.StatusCode, b)
 			}
 			(<-conns).Close() // while it is idle at the proxy
-			p.peer.mu.Lock()
-			u := p.peer.idle[0]
-			u.idleSince -= 2 * peekAfter
-			p.peer.mu.Unlock()
+			var u *upConn
+			for i := range p.peer.kept {
+				k := &p.peer.kept[i]
+				k.mu.Lock()
+				for _, u = range k.idle {
+					u.idleSince -= 2 * peekAfter
+				}
+				k.mu.Unlock()
+			}
 			eventually(t, "the end has arrived", func() bool { return !u.fresh() })
 		}
 	})

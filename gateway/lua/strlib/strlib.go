@@ -25,6 +25,22 @@ func (b *Bounds) Functions() map[string]lua.LGFunction {
 	return map[string]lua.LGFunction{"find": b.find, "match": b.match, "gmatch": b.gmatch, "gsub": b.gsub, "rep": b.rep}
 }
 
+// Install puts the bounded functions into the libraries of strings and tables.
+func (b *Bounds) Install(l *lua.LState, texts, tables *lua.LTable) {
+	own := func(t *lua.LTable, name string) lua.LGFunction {
+		return t.RawGetString(name).(*lua.LFunction).GFunction
+	}
+	for _, name := range [...]string{"upper", "lower", "reverse", "sub"} {
+		texts.RawSetString(name, l.NewFunction(b.Counted(own(texts, name))))
+	}
+	for name, f := range b.Functions() {
+		texts.RawSetString(name, l.NewFunction(f))
+	}
+	texts.RawSetString("gfind", lua.LNil)
+	texts.RawSetString("format", l.NewFunction(b.Format(own(texts, "format"))))
+	tables.RawSetString("concat", l.NewFunction(b.Join(own(tables, "concat"))))
+}
+
 // Counted lets the results of f count as built.
 func (b *Bounds) Counted(f lua.LGFunction) lua.LGFunction {
 	return func(l *lua.LState) int {
