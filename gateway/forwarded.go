@@ -3,6 +3,7 @@ package gateway
 import (
 	"strconv"
 
+	"sluice/gateway/origin"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -22,7 +23,7 @@ func (w *walk) forwarded() {
 		return
 	}
 	o := &w.g.o
-	trusted := o.HasTrusted && contains(o.Trusted, w.Req.Remote.Addr().Unmap())
+	trusted := o.HasTrusted && origin.Contains(o.Trusted, w.Req.Remote.Addr().Unmap())
 	proto, hasProto := h.Lookup("X-Forwarded-Proto")
 	host, hasHost := h.Lookup("X-Forwarded-Host")
 	port, hasPort := h.Lookup("X-Forwarded-Port")

@@ -27,6 +27,7 @@ import (
 	"sluice/gateway/errorpage"
 	"sluice/gateway/lane"
 	"sluice/gateway/lua"
+	"sluice/gateway/origin"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -66,8 +67,10 @@ type Options struct {
 	// response; otherwise only when the last status is 5xx.
 	UpstreamStatusAlways bool
 
+	Timeline origin.Timeline // of the plugins of a request
+
 	// RealIP says from whom and in which field a client's address is believed.
-	RealIP RealIP
+	RealIP origin.RealIP
 	// Trusted peers may send X-Forwarded-* of their own; see forwarded.go.
 	Trusted []netip.Prefix
 	// HasTrusted tells an empty trusted_addresses list from none.

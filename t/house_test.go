@@ -33,7 +33,7 @@ var layers = []struct {
 }{
 	{"gateway/lane", -1},
 	{"conf", 0}, {"configcenter/resource", 0}, {"configcenter/resource/**", 0}, {"configcenter/schema", 0},
-	{"gateway/wire", 0}, {"router/expr", 0},
+	{"gateway/wire", 0}, {"gateway/tally", 0}, {"gateway/redact", 0}, {"gateway/jsonpath", 0}, {"router/expr", 0},
 	{"router", 1}, {"balancer", 1}, {"balancer/probe", 2}, {"configcenter", 1}, {"plugins", 1},
 	{"gateway/lua/value", 0}, {"gateway/lua/*", 1}, {"plugins/internal/redisx", 2}, {"plugins/internal/*", 3},
 	{"gateway/stream", 3}, {"gateway/*", 2}, {"admin", 3}, {"admin/*", 2},

@@ -26,7 +26,7 @@ func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
 		EncryptFields: a.DataEncryption.Enable,
 		Try:           p.gateway.Try,
 		TryPlugin:     p.gateway.TryPlugin,
-		Vars:          gateway.CheckVars,
+		Vars:          plugins.CheckVars,
 		KeyRequired:   d.KeyRequired && len(d.Keys) > 0,
 		AllowAdmin:    d.Allow,
 		CORS:          d.EnableCORS,
@@ -83,13 +83,14 @@ func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
 		return err
 	}
 	e.Add(p.gauges)
+	e.AddPlugins(p.gateway.PluginCounts)
 	handlers[conf.Metrics] = e.Handler()
 	return nil
 }
 
 func (p *parts) openControl(handlers map[conf.Service]http.Handler) error {
-	handlers[conf.ControlAPI] = p.withState(admin.NewControl(admin.ControlOptions{
-		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status")
+	handlers[conf.ControlAPI] = p.withPlugins(p.withState(admin.NewControl(admin.ControlOptions{
+		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status"))
 	return nil
 }
 
@@ -128,7 +129,7 @@ func (l live) Items(k resource.Kind) []admin.LiveItem {
 	}
 	for item := range l.p.gateway.Snapshot().All(k) {
 		out = append(out, admin.LiveItem{
-			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: item.Raw,
+			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: l.p.masked(k, item.ID, item.Raw),
 			Created: item.Create, Modified: item.Mod,
 		})
 	}

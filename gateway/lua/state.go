@@ -44,6 +44,7 @@ type call struct {
 	last    bool
 	touched bool // ngx.arg was assigned
 	timers  []timer
+	built   int           // bytes of texts
 	blocked time.Duration // spent asleep or talking to others
 	pairs   map[string]lua.LValue
 }
@@ -67,7 +68,7 @@ type loaded struct {
 }
 
 func newState(h *Host) *state {
-	s := &state{h: h, b: budget.New(), libs: map[string]*lua.LTable{}, shades: map[*lua.LTable]*lua.LTable{},
+	s := &state{h: h, b: budget.New(h.o.Memory), libs: map[string]*lua.LTable{}, shades: map[*lua.LTable]*lua.LTable{},
 		loaded: map[*Program]*loaded{}, seen: h.closedPrograms.Load()}
 	s.l = lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 1000, RegistrySize: 1 << 10,
 		RegistryMaxSize: 1 << 16, RegistryGrowStep: 1 << 10, MinimizeStackMemory: true})

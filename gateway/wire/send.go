@@ -27,6 +27,8 @@ func (c *conn) Send(resp *Response, filter BodyFilter) (Sent, error) {
 	}
 	if err != nil {
 		c.close = true
+		// nothing has gone out: there may be another answer
+		c.answered = s.sent.Total > 0
 	}
 	return s.sent, err
 }
