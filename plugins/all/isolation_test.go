@@ -227,7 +227,7 @@ func (w *isolation) configure(redis int) {
 		parts := map[string]any{}
 		for name, c := range credentials {
 			if p != nobody {
-				parts[name] = json.RawMessage(c.part(p.who))
+				parts[name] = json.RawMessage(w.fill(c.part(p.who), "", redis))
 			}
 		}
 		if w.spec.Name != "response-rewrite" {

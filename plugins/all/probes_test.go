@@ -189,6 +189,10 @@ var credentials = map[string]struct {
 			q.Header.Set("Authorization", jwt(`{"alg":"HS256","typ":"JWT"}`, `{"key":"`+who+`","exp":4102444800}`, who+"-a-secret-of-32-bytes-or-more"))
 		},
 	},
+	"wolf-rbac": {
+		func(who string) string { return `{"appid":"` + who + `","server":"$HTTP"}` },
+		func(q *http.Request, _, who string) { q.Header.Set("Authorization", "V1#"+who+"#"+who+"wolf") },
+	},
 	"hmac-auth": {
 		func(who string) string { return `{"key_id":"` + who + `","secret_key":"` + who + `sk"}` },
 		func(q *http.Request, body, who string) {
