@@ -108,10 +108,22 @@ func consumerOf(c *plugins.Ctx, appid string) (*config, *plugins.Reply) {
 type said struct {
 	OK     bool
 	Reason string
-	Data   struct {
-		Token    string
-		UserInfo json.RawMessage
+	Data   data
+}
+
+// data may be an empty list, which is how Lua writes an empty table.
+type data struct {
+	Token    string
+	UserInfo json.RawMessage
+}
+
+// UnmarshalJSON takes what is no object for one without members.
+func (d *data) UnmarshalJSON(text []byte) error {
+	type plain data
+	if len(text) == 0 || text[0] != '{' {
+		return nil
 	}
+	return json.Unmarshal(text, (*plain)(d))
 }
 
 // ask calls the server. Its reasons are for the log.

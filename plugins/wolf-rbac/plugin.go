@@ -132,15 +132,20 @@ func (via clients) check(c *plugins.Ctx, conf *config, t token) verdict {
 	var said struct {
 		OK     *bool
 		Reason string
-		Data   struct{ UserInfo *user }
+		Data   data
 	}
-	if json.Unmarshal(answer.Body, &said) != nil {
+	var who *user
+	err := json.Unmarshal(answer.Body, &said)
+	if err == nil && len(said.Data.UserInfo) > 0 && said.Data.UserInfo[0] == '{' {
+		err = json.Unmarshal(said.Data.UserInfo, &who)
+	}
+	if err != nil {
 		return verdict{status: unreadable(answer.Status), reason: "check permission failed! parse response json failed!"}
 	}
 	if answer.Status == 200 && said.OK != nil && !*said.OK {
 		return verdict{status: 401, reason: said.Reason}
 	}
-	return verdict{answer.Status, said.Reason, said.Data.UserInfo}
+	return verdict{answer.Status, said.Reason, who}
 }
 
 // unreadable is the status of an answer that cannot be read: never one that

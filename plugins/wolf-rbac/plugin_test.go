@@ -48,7 +48,7 @@ func consumers(server string) plugintest.Consumers {
 func TestRewrite(t *testing.T) {
 	server, asked := wolf(t, map[string]string{
 		"/ok":     `200 {"ok":true,"data":{"userInfo":{"id":100,"username":"admin","nickname":"the admin"}}}`,
-		"/silent": `200 {"ok":true,"data":{}}`,
+		"/silent": `200 {"ok":true,"data":[]}`,
 		"/not-ok": `200 {"ok":false,"reason":"ERR_TOKEN_INVALID"}`,
 		"/broken": `200 {"ok":`,
 		"/denied": `403 {"ok":false,"reason":"ERR_ACCESS_DENIED","data":{"userInfo":{"username":"admin"}}}`,
