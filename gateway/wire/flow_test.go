@@ -396,13 +396,18 @@ func TestStalePool(t *testing.T) {
 				t.Fatalf("%s on a connection closed by the server: %d %q", q.method, r.StatusCode, b)
 			}
 			(<-conns).Close() // while it is idle at the proxy
-			p.peer.mu.Lock()
-			u := p.peer.idle[0]
-			u.idleSince -= q.unused
-			if q.unused == 0 {
-				u.idleSince += int64(time.Minute) // used just now, however slow the test is
+			var u *upConn
+			for i := range p.peer.kept {
+				k := &p.peer.kept[i]
+				k.mu.Lock()
+				for _, u = range k.idle {
+					u.idleSince -= q.unused
+					if q.unused == 0 {
+						u.idleSince += int64(time.Minute) // used just now, however slow the test is
+					}
+				}
+				k.mu.Unlock()
 			}
-			p.peer.mu.Unlock()
 			eventually(t, "the end has arrived", func() bool { return !u.fresh() })
 		}
 	})
