@@ -86,7 +86,7 @@ func newCycler(t *testing.T) *cycler {
 	c := &cycler{rig: newRig(t, catalog), t: t, redis: redistest.Single(t)}
 	parts := map[string]any{}
 	for name, own := range credentials {
-		parts[name] = json.RawMessage(own.part(alice.who))
+		parts[name] = json.RawMessage(c.fill(own.part(alice.who), "", c.redis))
 	}
 	c.put(resource.Consumers, alice.who, map[string]any{"username": alice.who, "plugins": parts})
 	for _, name := range names {

@@ -36,6 +36,7 @@ type probe struct {
 	mask      string // names of fields and members whose values are the plugin's own choice
 	refuses   bool   // no request gets through
 	elsewhere bool   // the plugin does its work in no phase
+	keeps     bool   // people may see what they were answered before
 }
 
 // probes are those of plugins whose README's examples do not show all there is
@@ -81,6 +82,8 @@ var probes = map[string][]probe{
 	"multi-auth":  {{conf: `{"auth_plugins":[{"basic-auth":{}},{"key-auth":{}},{"jwt-auth":{}}]}`}},
 	"opentelemetry": {{conf: `{"sampler":{"name":"always_on"},"additional_attributes":["consumer_name","route_id"],"additional_header_prefix_attributes":["x-can*"]}`,
 		metadata: `{"collector":{"address":"$SINK"},"batch_span_processor":{"max_export_batch_size":1,"batch_timeout":1},"set_ngx_var":true}`, mask: "^traceparent$"}},
+	"proxy-cache": {{name: "memory", conf: `{"cache_strategy":"memory","cache_zone":"memory","cache_key":["$host","$uri"],"cache_ttl":3600,"cache_method":["GET"]}`, method: "GET", keeps: true},
+		{name: "disk", conf: `{"cache_strategy":"disk","cache_zone":"disk","cache_key":["$host","$uri"],"cache_ttl":3600,"cache_method":["GET"]}`, method: "GET", keeps: true}},
 	"proxy-mirror": {{conf: `{"host":"$HTTP","path":"/copy","path_concat_mode":"prefix"}`}},
 	"proxy-rewrite": {{conf: `{"uri":"/v2$uri","headers":{"set":{"X-Set":"$http_x_canary","X-Who":"$consumer_name"},"add":{"X-R":"$route_id"},"remove":["User-Agent"]}}`},
 		{name: "regex", conf: `{"regex_uri":["^/(.*)/(.*)","/$2/$1"],"headers":{"set":{"X-First":"$1"}}}`}},
@@ -188,6 +191,10 @@ var credentials = map[string]struct {
 		func(q *http.Request, _, who string) {
 			q.Header.Set("Authorization", jwt(`{"alg":"HS256","typ":"JWT"}`, `{"key":"`+who+`","exp":4102444800}`, who+"-a-secret-of-32-bytes-or-more"))
 		},
+	},
+	"wolf-rbac": {
+		func(who string) string { return `{"appid":"` + who + `","server":"$HTTP"}` },
+		func(q *http.Request, _, who string) { q.Header.Set("Authorization", "V1#"+who+"#"+who+"wolf") },
 	},
 	"hmac-auth": {
 		func(who string) string { return `{"key_id":"` + who + `","secret_key":"` + who + `sk"}` },

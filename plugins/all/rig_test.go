@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +65,12 @@ func (w *text) String() string {
 	return w.b.String()
 }
 
+// attributes are plugin_attr of config.yaml.
+var attributes = map[string]string{
+	"proxy-cache": `{"proxy_cache":{"cache_ttl":10,"zones":[{"name":"memory","memory_size":1048576},
+		{"name":"disk","memory_size":1048576,"disk_size":10485760,"disk_path":"$DIR/cache","cache_levels":"1:2"}]}}`,
+}
+
 // accessFormat names as many kinds of variables as fit on a line.
 const accessFormat = `$remote_addr "$request" $status $http_host $http_x_canary $consumer_name $route_id $request_id ` +
 	`$upstream_addr $upstream_uri $arg_q $cookie_c $http_user_agent $uri $args $original_x_forwarded_host $sent_http_x_up $apisix_request_id`
@@ -87,7 +94,12 @@ func newRig(t testing.TB, catalog *plugins.Catalog) *rig {
 		Catalog: catalog, Shared: r.shared, Log: log, Mode: router.HostURI, Lua: host, ServerHeader: "APISIX",
 		Keepalive: gateway.Keepalive{Idle: 320, IdleTimeout: time.Minute, Requests: 1000}, SpoolBytes: 1 << 16,
 		Grace: time.Millisecond, AccessLog: access,
-		Attr: func(string) json.RawMessage { return nil },
+		Attr: func(plugin string) json.RawMessage {
+			if text, ok := attributes[plugin]; ok {
+				return json.RawMessage(strings.ReplaceAll(text, "$DIR", r.dir))
+			}
+			return nil
+		},
 	})
 	r.g = g
 	ctx, cancel := context.WithCancel(context.Background())
