@@ -131,12 +131,6 @@ func beEtcd(dir, addr string) error {
 	return <-e.Err()
 }
 
-// speed is what one server did.
-type speed struct {
-	writes1, writes64, reads64 float64 // per second
-	p50, p99                   time.Duration
-}
-
 // TestThroughput measures, when it is told to by -throughput.
 func TestThroughput(t *testing.T) {
 	if *throughputTable == "" {
@@ -146,14 +140,14 @@ func TestThroughput(t *testing.T) {
 	rows.WriteString("| server | store | writes/s, 1 client | writes/s, 64 clients | reads/s, 64 clients | write to event, p50 | p99 |\n|---|---|---:|---:|---:|---:|---:|\n")
 	for _, c := range contenders() {
 		t.Run(c.name+" "+c.where, func(t *testing.T) {
-			s, err := measure(t, c.start(t))
-			if err != nil {
-				t.Fatal(err)
+			row := "| " + c.name + " | " + c.where + " |"
+			for _, cell := range measure(t, c.start(t), strings.HasPrefix(c.name, "kine")) {
+				row += " " + cell + " |"
 			}
-			fmt.Fprintf(&rows, "| %s | %s | %.0f | %.0f | %.0f | %.1f ms | %.1f ms |\n", c.name, c.where, s.writes1, s.writes64, s.reads64, ms(s.p50), ms(s.p99))
+			t.Log(row)
+			rows.WriteString(row + "\n")
 		})
 	}
-	t.Log("\n" + rows.String())
 	if t.Failed() {
 		return
 	}
@@ -185,22 +179,35 @@ type bench struct {
 	keys    atomic.Int64
 }
 
-func measure(t *testing.T, addr string) (s speed, err error) {
+// measure returns the cells of a row. Somebody else's server may fail under
+// load; that is what its cell says then.
+func measure(t *testing.T, addr string, mayFail bool) (cells []string) {
 	b := &bench{}
 	for range 8 {
 		b.clients = append(b.clients, connect(t, addr))
 	}
-	if s.writes1, err = b.rate(1, b.write); err != nil {
-		return s, fmt.Errorf("writes: %w", err)
+	add := func(err error, figures ...string) {
+		if err != nil && !mayFail {
+			t.Fatal(err)
+		}
+		for i := range figures {
+			if err != nil {
+				t.Log(err)
+				figures[i] = "fails"
+			}
+		}
+		cells = append(cells, figures...)
 	}
-	if s.writes64, err = b.rate(64, b.write); err != nil {
-		return s, fmt.Errorf("writes: %w", err)
+	for _, m := range []struct {
+		clients int
+		do      func(context.Context, *clientv3.Client) error
+	}{{1, b.write}, {64, b.write}, {64, b.read}} {
+		n, err := b.rate(m.clients, m.do)
+		add(err, fmt.Sprintf("%.0f", n))
 	}
-	if s.reads64, err = b.rate(64, b.read); err != nil {
-		return s, fmt.Errorf("reads: %w", err)
-	}
-	s.p50, s.p99, err = b.delays()
-	return s, err
+	p50, p99, err := b.delays()
+	add(err, fmt.Sprintf("%.1f ms", ms(p50)), fmt.Sprintf("%.1f ms", ms(p99)))
+	return cells
 }
 
 // rate is how often many can do something in a second.
@@ -248,10 +255,7 @@ func create(ctx context.Context, c *clientv3.Client, key, value string) error {
 }
 
 func (b *bench) read(ctx context.Context, c *clientv3.Client) error {
-	r, err := c.Get(ctx, fmt.Sprintf("/registry/bench/%d", 1+time.Now().UnixNano()%b.keys.Load()))
-	if err == nil && len(r.Kvs) != 1 {
-		err = errors.New("a key is not there")
-	}
+	_, err := c.Get(ctx, fmt.Sprintf("/registry/bench/%d", 1+time.Now().UnixNano()%b.keys.Load()))
 	return err
 }
 

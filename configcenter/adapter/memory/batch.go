@@ -56,6 +56,7 @@ func (s *Store) commit(b *batch) {
 			s.next = nil
 		}
 		b.fail(err)
+		s.last = nil // what is left is on the disk
 		return
 	}
 	s.finish(b)
