@@ -25,11 +25,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	lua "github.com/yuin/gopher-lua"
 
 	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/syntax"
+	"sluice/gateway/lua/template"
 	"sluice/plugins"
 )
 
@@ -85,8 +85,8 @@ type Host struct {
 	closedPrograms atomic.Int64
 	dicts          *lib.Dicts
 	regexes        lib.Regexes
-	modules        sync.Map                               // name of an embedded module → *lua.FunctionProto
-	includes       *lru.Cache[string, *lua.FunctionProto] // templates that others include
+	modules        sync.Map // name of an embedded module → *lua.FunctionProto
+	templates      *template.Engine
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -106,15 +106,12 @@ type sharedProto struct {
 	refs  int
 }
 
-// maxIncludes is how many included templates are kept compiled.
-const maxIncludes = 256
-
 // New makes a Host; Close ends it.
 func New(o Options) *Host {
 	o.defaults()
 	h := &Host{o: o, slots: make(chan struct{}, o.States), protos: map[string]*sharedProto{}, id: uuid(),
 		dicts: lib.NewDicts(o.Dicts, o.Now)}
-	h.includes, _ = lru.New[string, *lua.FunctionProto](maxIncludes) // fails for sizes below 1 only
+	h.templates = template.New(template.Engine{Limit: o.Output, Compile: syntax.Compile, Plain: plain})
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
