@@ -263,7 +263,9 @@ func TestEtcdctlFollows(t *testing.T) {
 			until(t, "the watch's past", func() bool { return strings.Contains(seen(), "PUT\n") && strings.Contains(seen(), "/m/1\none\n") })
 			p.etcdctl(t, "", "put", "/m/1", "two")
 			p.etcdctl(t, "", "del", "/m/1")
-			until(t, "the watch", func() bool { return strings.HasSuffix(seen(), "PUT\n/m/1\none\n/m/1\ntwo\nDELETE\n/m/1\ntwo\n/m/1\n\n") })
+			until(t, "the watch", func() bool {
+				return strings.HasSuffix(seen(), "PUT\n/m/1\none\n/m/1\ntwo\nDELETE\n/m/1\ntwo\n/m/1\n\n")
+			})
 			p.etcdctl(t, "", "put", "/m/2", "three")
 			until(t, "the mirror", func() bool {
 				return mirror.etcdctl(t, "", "get", "", "--prefix", "--print-value-only") == "three\n"

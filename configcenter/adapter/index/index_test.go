@@ -131,7 +131,6 @@ func TestLikeModel(t *testing.T) {
 
 // scribble writes some keys, and looks at them.
 func scribble(t *testing.T, m *model, tx mvcc.WriteTx, random *rand.Rand) error {
-	rev := m.st.Rev
 	for i, k := range random.Perm(keys)[:random.IntN(4)] {
 		r := mvcc.Row{Rev: m.st.Rev + 1, Sub: int64(i), Key: []byte(key(k)), Create: m.st.Rev + 1, Version: 1, Lease: random.Int64N(4)}
 		if random.IntN(3) == 0 {
@@ -141,8 +140,7 @@ func scribble(t *testing.T, m *model, tx mvcc.WriteTx, random *rand.Rand) error 
 			return err
 		}
 		m.rows = append(m.rows, r)
-		rev = r.Rev
-		m.same(t, tx, random, rev)
+		m.same(t, tx, random, r.Rev)
 	}
 	if c := m.st.Rev - random.Int64N(10); random.IntN(8) == 0 && c > m.st.Compact && c > 0 {
 		if err := tx.Compact(c); err != nil {
