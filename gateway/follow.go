@@ -31,10 +31,15 @@ func (g *Gateway) Follow(ctx context.Context, src configcenter.Source) {
 			t.router = g.comp.rebuiltRouter()
 		}
 		g.publish(t, problems)
+		g.applied.Add(int64(len(snap.Changes())))
 		g.auditAfter(t)
 		g.report(t, problems, g.o.Now().Sub(start))
 	}
 }
+
+// Applied is how many changes of objects have been brought into force since the
+// start: each once, however often the store was read anew.
+func (g *Gateway) Applied() int64 { return g.applied.Load() }
 
 func (g *Gateway) report(t *table, problems []configcenter.Problem, took time.Duration) {
 	for _, p := range problems {

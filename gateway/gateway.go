@@ -25,6 +25,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lane"
 	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
@@ -118,13 +119,14 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o     Options
-	live  atomic.Pointer[table]
-	comp  *compiler
-	audit audit
+	o       Options
+	live    atomic.Pointer[table]
+	comp    *compiler
+	audit   audit
+	applied atomic.Int64 // changes of objects
 
 	types    *errorpage.Types
-	requests atomic.Int64
+	requests lane.Counter
 
 	started chan struct{} // closed with the first version
 

@@ -113,6 +113,11 @@ type live struct{ p *parts }
 
 func (l live) Rev() int64 { return l.p.gateway.Rev() }
 
+func (l live) Digest() (rev int64, digest string) {
+	snap := l.p.gateway.Snapshot()
+	return snap.Rev(), snap.Digest()
+}
+
 func (l live) WaitRev(ctx context.Context, rev int64) error { return l.p.gateway.WaitRev(ctx, rev) }
 
 func (l live) Items(k resource.Kind) []admin.LiveItem {
@@ -168,6 +173,7 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	yield("http_requests_total", p.gateway.Requests())
 	yield("etcd_reachable", p.center.reachable())
 	yield("router_drift_total", p.gateway.Drifts())
+	yield("config_changes_applied_total", p.gateway.Applied())
 	yield("config_problems", int64(len(p.gateway.Problems())))
 	if p.center.etcd != nil {
 		yield("config_drift_healed_total", p.center.etcd.Drifts())
