@@ -12,11 +12,7 @@ FUZZTIME ?= 5s
 CONFIG   ?= conf/config.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench bench-relay fuzz generate clean
-
-help:      ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
-.PHONY: help build run test lint bench bench-adapter nightly fuzz generate clean
+.PHONY: help build run test lint bench bench-relay bench-adapter nightly fuzz generate clean
 
 help:      ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -39,6 +35,7 @@ bench: build ## compare with nginx and haproxy, write the README's table (BENCH=
 
 bench-relay: build ## compare the etcd relay with etcd's grpc-proxy, write its README's table (BENCH="-watchers 1000")
 	go run ./t/relaybench $(BENCH)
+
 KINE := github.com/k3s-io/kine@v0.17.5
 
 bench-adapter: build ## compare the etcd adapter with etcd and kine, write the table of configcenter/adapter/README.md
