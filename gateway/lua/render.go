@@ -5,7 +5,6 @@ import (
 
 	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/template"
-	"sluice/gateway/lua/value"
 	"sluice/plugins"
 )
 
@@ -71,7 +70,7 @@ func (s *state) context(in *Input) (*lua.LTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	more := value.Table()
+	more := s.l.CreateTable(0, 8)
 	more.RawSetString("_ctx", s.ctx)
 	if in.Body != nil {
 		more.RawSetString("_body", lua.LString(in.Body))
@@ -86,7 +85,7 @@ func (s *state) context(in *Input) (*lua.LTable, error) {
 			t.RawSetString(name, lua.LNil)
 		}
 	}
-	mt := value.Table()
+	mt := s.l.CreateTable(0, 1)
 	mt.RawSetString("__index", more)
 	t.Metatable = mt
 	return t, nil

@@ -63,7 +63,7 @@ const maxIncluded = 50
 
 // run renders a compiled template with a context.
 func (r *rendering) run(l *lua.LState, proto *lua.FunctionProto, context lua.LValue) (string, error) {
-	env, mt := value.Table(), value.Table()
+	env, mt := l.CreateTable(0, 4), l.CreateTable(0, 2)
 	mt.RawSetString("__index", l.NewFunction(func(l *lua.LState) int {
 		key := l.Get(2)
 		v := l.GetTable(context, key)
@@ -144,7 +144,7 @@ func (r *rendering) end(l *lua.LState, context lua.LValue) string {
 	if !ok {
 		return string(b)
 	}
-	view, mt := value.Table(), value.Table()
+	view, mt := l.CreateTable(0, 2), l.CreateTable(0, 1)
 	view.RawSetString("view", lua.LString(b))
 	view.RawSetString("blocks", l.Get(3))
 	mt.RawSetString("__index", context)
