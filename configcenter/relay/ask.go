@@ -91,10 +91,13 @@ func requireLeader(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
 }
 
+// reader is who asks for the revision, and a key that may be read.
+type reader struct{ token, key string }
+
 // revision asks for the present revision, with a key that the asker may read.
 // token is empty for the relay itself.
 func (r *Relay) revision(ctx context.Context, token, key string) (int64, error) {
-	return r.revisions.ask(ctx, r, token, func(ctx context.Context) (int64, error) {
+	return r.revisions.ask(ctx, r, reader{token, key}, func(ctx context.Context) (int64, error) {
 		c := r.client
 		if token == "" {
 			c = r.own

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type feed struct {
 	idle    time.Time // when the last member left
 	ticks   int64
 	due     *time.Timer // wakes the dirty groups
+	todo    []*stream   // to be woken
+	waking  bool        // somebody does it
 	waked   time.Time
 	closed  bool
 }
@@ -130,7 +133,7 @@ func (f *feed) progress(rev int64) {
 // Many watchers are told at intervals, so that each is told more at a time:
 // what is told is the same, and the telling costs by the message.
 const (
-	paceEach = 7 * time.Microsecond
+	paceEach = 10 * time.Microsecond
 	paceMost = 100 * time.Millisecond
 )
 
@@ -163,7 +166,36 @@ func (f *feed) wakeDirty() {
 		}
 		g.dirty = false
 		for _, w := range g.watchers {
-			w.st.wake()
+			f.todo = append(f.todo, w.st)
+		}
+	}
+	if len(f.todo) > 0 && !f.waking {
+		f.waking = true
+		f.r.runs.Go(f.waker) // ends when all are woken
+	}
+}
+
+// handful is how many streams are woken at a time: what they need is still in
+// the processor's caches when their connections are written to.
+const handful = 64
+
+// waker wakes streams, and lets them do their work in between.
+func (f *feed) waker() {
+	var todo []*stream
+	for {
+		f.mu.Lock()
+		clear(todo)
+		todo, f.todo = f.todo, todo[:0]
+		f.waking = len(todo) > 0
+		f.mu.Unlock()
+		if len(todo) == 0 {
+			return
+		}
+		for i, st := range todo {
+			st.wake()
+			if i%handful == handful-1 {
+				runtime.Gosched()
+			}
 		}
 	}
 }

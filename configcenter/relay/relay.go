@@ -93,7 +93,7 @@ type Relay struct {
 	m      *metrics
 
 	fetching  chan struct{} // holds a token for each look into the past
-	revisions asker[string, int64]
+	revisions asker[reader, int64]
 	permits   asker[permission, bool]
 	cache     *cache
 	renewals  renewals

@@ -138,7 +138,9 @@ func (c *comparison) compact() {
 	if rev <= c.compacted {
 		return
 	}
-	c.sync()
+	for _, d := range c.streams {
+		d.settle()
+	}
 	must(c.kv().Compact(c.ctx, &pb.CompactionRequest{Revision: rev}))(c.t)
 	c.compacted = rev
 }
@@ -241,6 +243,29 @@ func (d *double) progress() {
 		}
 		d.ours.note(m)
 	}
+}
+
+// settle returns when both have told everything, watches of the past too: a
+// compaction would be in their way.
+func (d *double) settle() {
+	d.c.t.Helper()
+	until(d.c.t, "all watches have caught up", func() bool {
+		d.sync()
+		d.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
+		soon := time.After(200 * time.Millisecond)
+		for d.ours.told < d.c.rev || d.etcd.told < d.c.rev {
+			select {
+			case m := <-d.ours.came:
+				d.ours.note(m)
+			case m := <-d.etcd.came:
+				d.etcd.note(m)
+			case <-soon:
+				return false
+			}
+		}
+		return true
+	})
+	d.sync()
 }
 
 // sync writes a key that the stream's first watch sees, and waits until both

@@ -59,7 +59,9 @@ func (st *stream) create(c *pb.WatchCreateRequest) error {
 			token = ""
 		}
 		var err error
-		rev, err = st.r.revision(st.ctx, token, in.key)
+		if rev, err = st.r.revision(st.ctx, token, in.key); err != nil && !passing(err) {
+			st.r.log.Warn("a client may read what the relay may not", "key", in.key, "err", err)
+		}
 		return err
 	})
 	if st.ctx.Err() != nil {

@@ -32,7 +32,8 @@ type row struct {
 	name              string
 	watchers          int
 	rate              int
-	failed            string // why there is nothing more
+	reached           float64 // updates per second that were made: who writes waits for the cluster
+	failed            string  // why there is nothing more
 	p50, p99, longest time.Duration
 	complete          int // watchers that got everything, in order, once
 	streams           float64
@@ -127,7 +128,7 @@ func (b *bench) subject(name string) error {
 		}
 		b.rows = append(b.rows, *r)
 		fmt.Fprintf(os.Stderr, "%+v\n", *r)
-		if r.failed == "" && r.complete == r.watchers && r.p99 < time.Second || watchers < 1000 {
+		if r.failed == "" && r.complete == r.watchers && r.p99 < time.Second && r.reached > 0.9*float64(b.rate) || watchers < 1000 {
 			return nil
 		}
 	}

@@ -61,6 +61,7 @@ func (b *bench) measure(name string, watchers int) (*row, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.reached = float64(w.number) / w.took.Seconds()
 	r.cpu = (subject.cpu() - cpu).Seconds() / b.duration.Seconds()
 	r.messages = h.messages.Load()
 	fmt.Fprintf(os.Stderr, "per message: %v of the subject, %v of the clients\n", (subject.cpu()-cpu)/time.Duration(max(1, r.messages)), (self()-mine)/time.Duration(max(1, r.messages)))
@@ -216,6 +217,7 @@ type writer struct {
 	c      *clientv3.Client
 	rate   int
 	number int64
+	took   time.Duration // of the last write
 }
 
 // write makes updates for a while; each has its number and when it was made.
@@ -224,6 +226,8 @@ func (w *writer) write(d time.Duration) error {
 	defer cancel()
 	t := time.NewTicker(time.Second / time.Duration(w.rate))
 	defer t.Stop()
+	begun := time.Now()
+	defer func() { w.took = time.Since(begun) }()
 	for end := time.Now().Add(d); time.Now().Before(end); <-t.C {
 		w.number++
 		value := binary.BigEndian.AppendUint64(nil, uint64(w.number))
