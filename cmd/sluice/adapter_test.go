@@ -96,6 +96,15 @@ func (p *spawned) kill() {
 	<-p.done
 }
 
+func (p *spawned) lives() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // stop ends the process in order.
 func (p *spawned) stop(t *testing.T) {
 	t.Helper()
@@ -263,7 +272,9 @@ func TestEtcdctlFollows(t *testing.T) {
 			until(t, "the watch's past", func() bool { return strings.Contains(seen(), "PUT\n") && strings.Contains(seen(), "/m/1\none\n") })
 			p.etcdctl(t, "", "put", "/m/1", "two")
 			p.etcdctl(t, "", "del", "/m/1")
-			until(t, "the watch", func() bool { return strings.HasSuffix(seen(), "PUT\n/m/1\none\n/m/1\ntwo\nDELETE\n/m/1\ntwo\n/m/1\n\n") })
+			until(t, "the watch", func() bool {
+				return strings.HasSuffix(seen(), "PUT\n/m/1\none\n/m/1\ntwo\nDELETE\n/m/1\ntwo\n/m/1\n\n")
+			})
 			p.etcdctl(t, "", "put", "/m/2", "three")
 			until(t, "the mirror", func() bool {
 				return mirror.etcdctl(t, "", "get", "", "--prefix", "--print-value-only") == "three\n"
@@ -300,11 +311,18 @@ func TestKill(t *testing.T) {
 		t.Run(kind.Name, func(t *testing.T) {
 			t.Parallel()
 			k := &killing{t: t, url: kind.URL(t), next: make([]int, 4)}
+			if kind.Shared {
+				k.other = launch(t, k.url)
+			}
 			for range *kills {
 				k.round()
 			}
 			p := launch(t, k.url)
 			k.check(p)
+			if k.other != nil {
+				k.check(k.other)
+				k.other.stop(t)
+			}
 			p.stop(t)
 			if len(k.all) == 0 {
 				t.Error("nothing was written")
@@ -315,11 +333,12 @@ func TestKill(t *testing.T) {
 }
 
 type killing struct {
-	t    *testing.T
-	url  string
-	mu   sync.Mutex
-	all  []written
-	next []int // number of each writer's next write
+	t     *testing.T
+	url   string
+	other *spawned // writes to the same store, and lives; nil: the store is not shared
+	mu    sync.Mutex
+	all   []written
+	next  []int // number of each writer's next write
 }
 
 // round lets some write, and kills the adapter meanwhile.
@@ -331,6 +350,14 @@ func (k *killing) round() {
 	var writers sync.WaitGroup
 	for i := range k.next {
 		writers.Go(func() {
+			if i == 0 && k.other != nil {
+				for p.lives() {
+					if !k.write(ctx, k.other, i) {
+						k.t.Errorf("the adapter that lives does not take writes: %s", k.other.log.String())
+						return
+					}
+				}
+			}
 			for k.write(ctx, p, i) {
 			}
 		})
