@@ -28,6 +28,7 @@ type bench struct {
 	duration time.Duration
 	conns    int
 	routes   int
+	changes  time.Duration
 	idle     int
 	upstream *server
 	report   []line
@@ -48,13 +49,19 @@ var rows = []row{
 	{"idle", "memory of idle connections", (*bench).idleConnections},
 	{"match", "routing among 100,000 routes", (*bench).match},
 	{"config", "loading and changing 100,000 routes", (*bench).config},
+	{scaleRow, "a gateway with a large configuration that changes; a tree of relays", (*bench).scale},
 }
+
+// scaleRow goes into the configuration centre's README, and runs only alone.
+const scaleRow = "scale"
 
 func main() {
 	b := &bench{}
 	var names []string
 	for _, r := range rows {
-		names = append(names, r.name)
+		if r.name != scaleRow {
+			names = append(names, r.name)
+		}
 	}
 	only := flag.String("rows", strings.Join(names, ","), "rows to measure")
 	flag.IntVar(&b.rounds, "rounds", 5, "interleaved rounds of each row")
@@ -62,6 +69,7 @@ func main() {
 	flag.IntVar(&b.conns, "connections", 64, "connections of the load")
 	flag.IntVar(&b.idle, "idle", 5000, "idle connections")
 	flag.IntVar(&b.routes, "routes", 100_000, "routes of the row config")
+	flag.DurationVar(&b.changes, "changes", time.Minute, "how long the row scale makes changes")
 	flag.StringVar(&b.binary, "binary", "bin/sluice", "the binary to measure")
 	write := flag.Bool("write", true, "write the table into README.md")
 	flag.Parse()
@@ -69,10 +77,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	table := b.table()
+	readme, table := "README.md", b.table()
+	if *only == scaleRow {
+		readme, table = "configcenter/README.md", b.scaleTable()
+	}
 	fmt.Println(table)
 	if *write {
-		if err := writeReadme("README.md", table); err != nil {
+		if err := writeReadme(readme, table); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
 			os.Exit(1)
 		}
