@@ -64,6 +64,9 @@ func (c *Config) logLevel(root *node) {
 	}
 }
 
+// storeBackend is what sluice.store_backend may be.
+var storeBackend = regexp.MustCompile(`^(memory(:.+)?|(sqlite|postgres|postgresql|mysql)://.+)$`)
+
 // placed makes an error about the value of a key.
 type placed func(path string, value any, format string, args ...any) error
 
@@ -308,6 +311,12 @@ func (c *Config) cluster(at placed) error {
 		}
 	}
 	l := &c.Sluice.Cluster
+	if b := c.Sluice.StoreBackend; b != "" && !storeBackend.MatchString(b) {
+		kind, _, _ := strings.Cut(b, ":") // there may be a password in the rest
+		return at("sluice.store_backend", kind, "one of memory, memory:PATH, sqlite://PATH, postgres://…, mysql://… is wanted")
+	} else if b != "" && len(l.Members) > 0 {
+		return at("sluice.cluster.members", len(l.Members), "sluice.store_backend is no etcd that could have members")
+	}
 	if len(l.Members) == 0 {
 		if l.Name != "" || l.PeerListen != "" || l.Joining {
 			return at("sluice.cluster.members", "{}", "the members of the cluster are wanted")

@@ -275,6 +275,9 @@ type Etcd struct {
 type Sluice struct {
 	DataDir     string `conf:"data_dir"`
 	StoreListen string `conf:"store_listen"`
+	// StoreBackend names a store that takes the place of the built-in etcd, as
+	// sluice etcd-adapter takes it; "": none does. It may have a password.
+	StoreBackend string `conf:"store_backend"`
 	// StorePasswordFile holds the password of deployment.etcd.user; it is read
 	// at each login.
 	StorePasswordFile string   `conf:"store_password_file"`

@@ -35,8 +35,8 @@ type compiler struct {
 	consumerUsers map[resource.Ref]map[string]struct{}
 	global        *plugins.Chain
 	globalUses    []*instanceRef
-	globalSecrets map[string]struct{} // managers whose secrets the global rules use
-	clear         map[string]clearSSL // ssl objects in clear
+	globalDeps    map[resource.Ref]struct{} // secret managers and other objects that the global rules are made of
+	clear         map[string]clearSSL       // ssl objects in clear
 	problems      map[resource.Ref]configcenter.Problem
 }
 
@@ -367,7 +367,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 			k.o.Log.Warn("plugin is not enabled, skipped", "plugin", name, "owner", c.owner)
 			continue
 		}
-		ref, err := k.instance(c.owner, name, c.conf, func(id string) { used(resource.Secrets, id) })
+		ref, err := k.instance(c.owner, name, c.conf, used)
 		var unknown *plugins.UnknownError
 		switch {
 		case errors.As(err, &unknown) && !k.o.StrictPlugins:
@@ -385,7 +385,7 @@ func (k *compiler) instantiate(set map[string]configured, used func(resource.Kin
 }
 
 // instance returns the instance of one configured plugin; nil when it is switched off.
-func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets func(id string)) (*instanceRef, error) {
+func (k *compiler) instance(owner, name string, conf json.RawMessage, used func(resource.Kind, string)) (*instanceRef, error) {
 	meta, err := plugins.MetaOf(conf)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %s: %w", name, err)
@@ -397,8 +397,15 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, secrets fu
 	if err != nil {
 		return nil, err
 	}
-	resolved, _ := k.resolve(filled, secrets)
-	ref, err := k.instances.get(owner, name, filled, resolved, k.metadata(name))
+	resolved, _ := k.resolve(filled, func(id string) { used(resource.Secrets, id) })
+	in := ingredients{conf: filled, resolved: resolved, meta: k.metadata(name)}
+	if spec, ok := k.o.Catalog.Spec(name); ok {
+		in.objects = objectsOf(spec, filled, k.snap)
+	}
+	for ref := range in.objects {
+		used(ref.Kind, ref.ID)
+	}
+	ref, err := k.instances.get(owner, name, in)
 	if err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}

@@ -141,6 +141,7 @@ func (k *compiler) dirtyConsumers(dirty map[resource.Kind]map[string]struct{}) [
 	indirect(resource.ConsumerGroups)
 	indirect(resource.PluginMetadata)
 	indirect(resource.Secrets)
+	indirect(resource.Protos)
 	names := make([]string, 0, len(set))
 	for name := range set {
 		names = append(names, name)

@@ -25,6 +25,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lane"
 	"sluice/gateway/lua"
 	"sluice/plugins"
 	"sluice/router"
@@ -125,7 +126,7 @@ type Gateway struct {
 	applied atomic.Int64 // changes of objects
 
 	types    *errorpage.Types
-	requests atomic.Int64
+	requests lane.Counter
 
 	started chan struct{} // closed with the first version
 

@@ -9,11 +9,10 @@ import (
 // metadata of a plugin, changed. All rules make one set; a plugin that stands
 // in several is in none of them, because nobody could say which is meant.
 func (k *compiler) compileGlobal(dirty map[resource.Kind]map[string]struct{}) {
-	if len(dirty[resource.GlobalRules]) == 0 && !k.globalUsesMetadata(dirty[resource.PluginMetadata]) &&
-		!k.globalUsesSecret(dirty[resource.Secrets]) {
+	if len(dirty[resource.GlobalRules]) == 0 && !k.globalUsesMetadata(dirty[resource.PluginMetadata]) && !k.globalMadeOf(dirty) {
 		return
 	}
-	k.globalSecrets = map[string]struct{}{}
+	k.globalDeps = map[resource.Ref]struct{}{}
 	merged := map[string]configured{}
 	twice := map[string]bool{}
 	for item := range k.snap.All(resource.GlobalRules) {
@@ -32,8 +31,8 @@ func (k *compiler) compileGlobal(dirty map[resource.Kind]map[string]struct{}) {
 	var list []*plugins.Instance
 	for name, c := range merged {
 		u, l, err := k.instantiate(map[string]configured{name: c}, func(kind resource.Kind, id string) {
-			if kind == resource.Secrets {
-				k.globalSecrets[id] = struct{}{}
+			if kind != resource.PluginMetadata {
+				k.globalDeps[resource.Ref{Kind: kind, ID: id}] = struct{}{}
 			}
 		})
 		if err != nil {
@@ -70,9 +69,10 @@ func (k *compiler) globalUsesMetadata(changed map[string]struct{}) bool {
 	return false
 }
 
-func (k *compiler) globalUsesSecret(changed map[string]struct{}) bool {
-	for id := range changed {
-		if _, ok := k.globalSecrets[id]; ok {
+// globalMadeOf reports whether an object changed of which a global rule is made.
+func (k *compiler) globalMadeOf(dirty map[resource.Kind]map[string]struct{}) bool {
+	for ref := range k.globalDeps {
+		if _, ok := dirty[ref.Kind][ref.ID]; ok {
 			return true
 		}
 	}

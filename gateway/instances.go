@@ -5,10 +5,13 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/plugins"
 	"sluice/router/expr"
@@ -34,11 +37,54 @@ type instanceRef struct {
 	refs int
 }
 
-// get returns the instance of plugin name at owner. conf is its configuration
-// as written, by which it is known across versions; resolved the same with its
-// secrets in place, from which it is built. meta is the plugin's metadata, or nil.
-func (is *instances) get(owner, name string, conf, resolved, meta json.RawMessage) (*instanceRef, error) {
-	key := identity(owner, name, resolved, meta)
+// ingredients are what an instance is made of.
+type ingredients struct {
+	conf     json.RawMessage // as written: by it the instance is known across versions
+	resolved json.RawMessage // the same with its secrets in place: from it the instance is built
+	meta     json.RawMessage // the plugin's metadata, or nil
+	// objects are those that Spec.Refs names; a missing one is nil.
+	objects map[resource.Ref]*configcenter.Item
+}
+
+// objectsOf looks the objects up that the plugin names.
+func objectsOf(spec *plugins.Spec, conf json.RawMessage, snap *configcenter.Snapshot) map[resource.Ref]*configcenter.Item {
+	if spec.Refs == nil {
+		return nil
+	}
+	found := map[resource.Ref]*configcenter.Item{}
+	for _, ref := range spec.Refs(conf) {
+		found[ref] = snap.Get(ref.Kind, ref.ID)
+	}
+	return found
+}
+
+// key is what makes two instances at the same place the same.
+func (in *ingredients) key(owner, name string) string {
+	key := identity(owner, name, in.resolved, in.meta)
+	refs := slices.SortedFunc(maps.Keys(in.objects), func(a, b resource.Ref) int {
+		return cmpStrings(string(a.Kind), string(b.Kind), a.ID, b.ID)
+	})
+	for _, ref := range refs {
+		var raw json.RawMessage
+		if item := in.objects[ref]; item != nil {
+			raw = item.Raw
+		}
+		key += identity("#"+string(ref.Kind), ref.ID, raw, nil)
+	}
+	return key
+}
+
+// object is Env.Object over the ingredients.
+func (in *ingredients) object(ref resource.Ref) any {
+	if item := in.objects[ref]; item != nil {
+		return item.Value
+	}
+	return nil
+}
+
+// get returns the instance of plugin name at owner.
+func (is *instances) get(owner, name string, from ingredients) (*instanceRef, error) {
+	key := from.key(owner, name)
 	is.mu.Lock()
 	if ref := is.m[key]; ref != nil {
 		ref.refs++
@@ -46,7 +92,7 @@ func (is *instances) get(owner, name string, conf, resolved, meta json.RawMessag
 		return ref, nil
 	}
 	is.mu.Unlock()
-	in, err := is.build(owner, name, conf, resolved, meta, false)
+	in, err := is.build(owner, name, from, false)
 	if err != nil {
 		return nil, err
 	}
@@ -91,12 +137,12 @@ func closeInstance(in *plugins.Instance) {
 }
 
 // build makes an instance. check says that it is only a trial.
-func (is *instances) build(owner, name string, conf, resolved, meta json.RawMessage, check bool) (*plugins.Instance, error) {
+func (is *instances) build(owner, name string, from ingredients, check bool) (*plugins.Instance, error) {
 	spec, ok := is.o.Catalog.Spec(name)
 	if !ok {
 		return nil, &plugins.UnknownError{Name: name}
 	}
-	m, err := plugins.MetaOf(conf)
+	m, err := plugins.MetaOf(from.conf)
 	if err != nil {
 		return nil, err
 	}
@@ -110,9 +156,10 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 		}
 	}
 	var opened []plugins.Upstream
-	env := is.env(owner, name, conf, meta, check, &opened)
+	env := is.env(owner, name, from.conf, from.meta, check, &opened)
+	env.Object = from.object
 	in.Key = env.Key
-	in.Phases, err = spec.New(resolved, env)
+	in.Phases, err = spec.New(from.resolved, env)
 	abandon := func() {
 		for _, u := range opened {
 			is.upstreams.abandon(u)
@@ -132,7 +179,7 @@ func (is *instances) build(owner, name string, conf, resolved, meta json.RawMess
 		}
 	}
 	if m.PreFunction != "" && !check {
-		if err := is.precede(in, m.PreFunction, conf); err != nil {
+		if err := is.precede(in, m.PreFunction, from.conf); err != nil {
 			closeInstance(in)
 			return nil, err
 		}
@@ -165,8 +212,9 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 			}
 			return u, err
 		},
-		APIs: is.apis,
-		Spec: is.o.Catalog.Spec,
+		APIs:   is.apis,
+		Spec:   is.o.Catalog.Spec,
+		Object: func(resource.Ref) any { return nil },
 	}
 	if is.o.Attr != nil {
 		e.Attr = is.o.Attr(name)

@@ -145,7 +145,7 @@ func (w *walk) discard() {
 // where wanted, and the fields that plugins set before the response existed.
 func (w *walk) decorate() {
 	h := &w.Resp.Header
-	h.Set("Server", w.g.o.ServerHeader)
+	h.SetOwn("Server", w.g.o.ServerHeader)
 	if n := len(w.Tries); n > 0 {
 		last := w.Tries[n-1].Status
 		if w.g.o.UpstreamStatusAlways || last >= 500 && last <= 599 {

@@ -57,8 +57,15 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 		}
 		w.reply(w.Printed(rep))
 	}
+	if w.x.Resp.Status == hangUp && w.ReplySource != "upstream" {
+		w.Resp = &w.x.Resp // for the log; what is not answered is closed
+		return
+	}
 	w.respond()
 }
+
+// hangUp is nginx's status for closing the connection without an answer.
+const hangUp = 444
 
 // begin readies the connection's walk for a new request.
 func (g *Gateway) begin(x *wire.Exchange) *walk {

@@ -1,8 +1,6 @@
 package gateway
 
 import (
-	"encoding/json"
-
 	"sluice/configcenter/resource"
 	"sluice/plugins"
 	"sluice/router/expr"
@@ -32,11 +30,12 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, strea
 	if stream {
 		return nil // stream routes are not served yet: the schema is all there is
 	}
-	var meta json.RawMessage
+	from := ingredients{conf: conf, resolved: conf}
 	if snap := g.Snapshot(); snap != nil {
-		meta, _ = metadataOf(g.comp.o, snap, spec.Name) // what is wrong with it was reported when it came
+		from.meta, _ = metadataOf(g.comp.o, snap, spec.Name) // what is wrong with it was reported when it came
+		from.objects = objectsOf(spec, conf, snap)
 	}
-	in, err := g.comp.instances.build(owner, spec.Name, conf, conf, meta, true)
+	in, err := g.comp.instances.build(owner, spec.Name, from, true)
 	if err != nil {
 		return err
 	}

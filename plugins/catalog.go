@@ -155,6 +155,9 @@ func (c *Catalog) Check(name string, conf json.RawMessage, p Part) (json.RawMess
 	if t := strings.TrimSpace(string(conf)); p != MetadataPart && (t == "" || t[0] != '{' && t != "[]") {
 		return nil, fmt.Errorf("invalid plugin conf %s for plugin [%s]", luaText(conf), name)
 	}
+	if emptyArray(conf) {
+		conf = json.RawMessage("{}")
+	}
 	s := c.Schema(name, p)
 	if s == nil {
 		return conf, nil
@@ -165,6 +168,10 @@ func (c *Catalog) Check(name string, conf json.RawMessage, p Part) (json.RawMess
 	}
 	return filled, nil
 }
+
+// emptyArray reports whether conf is what Lua makes of an empty table that may
+// have been meant as an object.
+func emptyArray(conf json.RawMessage) bool { return strings.TrimSpace(string(conf)) == "[]" }
 
 // luaText is how APISIX prints a configuration that is no object: a string
 // without its quotes.

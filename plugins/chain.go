@@ -22,6 +22,9 @@ func MetaOf(conf json.RawMessage) (Meta, error) {
 	var c struct {
 		Meta Meta `json:"_meta"`
 	}
+	if emptyArray(conf) {
+		return Meta{}, nil
+	}
 	if err := json.Unmarshal(conf, &c); err != nil {
 		return Meta{}, fmt.Errorf("_meta: %w", err)
 	}

@@ -19,7 +19,9 @@ import (
 // nor may strings taken from it (strings.Clone what must live longer).
 //
 // As a context.Context it ends when the client is gone or the server gives up
-// on the request.
+// on the request. Whoever derives contexts, or goes on beside the request, is
+// given the field Context instead: that one stays as it is when the Ctx goes to
+// the next request.
 type Ctx struct {
 	context.Context
 

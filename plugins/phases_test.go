@@ -59,3 +59,20 @@ func TestContent(t *testing.T) {
 		t.Errorf("%+v, %v", rep, err)
 	}
 }
+
+func TestEmptyArrayIsNoMeta(t *testing.T) {
+	if m, err := MetaOf([]byte(" [] ")); err != nil || m.Disable {
+		t.Errorf("%v %v", m, err)
+	}
+	if _, err := MetaOf([]byte("[1]")); err == nil {
+		t.Error("an array is taken")
+	}
+	spec := &Spec{Name: "x", Schema: `{"type":"object","properties":{"a":{"type":"integer","default":1}}}`}
+	c, _, err := NewCatalog(Registry{"x": spec}, []string{"x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filled, err := c.Check("x", []byte("[]"), Conf); err != nil || string(filled) != `{"a":1}` {
+		t.Errorf("%s %v", filled, err)
+	}
+}

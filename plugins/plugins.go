@@ -42,6 +42,9 @@ type Spec struct {
 	// NewConsumer decodes the consumer part once per version; nil keeps the text.
 	NewConsumer func(json.RawMessage) (any, error)
 
+	// Refs are other stored objects of which an instance is made: it is built anew
+	// when one of them changes. conf is as for New; nil for plugins without any.
+	Refs func(conf json.RawMessage) []resource.Ref
 	// New builds an instance from a configuration that passed Schema and has
 	// its defaults filled in. It must not block on the network.
 	New Builder
@@ -159,6 +162,9 @@ type Env struct {
 	Upstream func(id string, inline *resource.Upstream) (Upstream, error)
 	// APIs are the plugin APIs of the process, for public-api.
 	APIs func() []API
+	// Object is a stored object of this version, one of those that Spec.Refs
+	// names, as its kind's type (*resource.Proto); nil when there is none.
+	Object func(resource.Ref) any
 }
 
 // Upstream is a compiled upstream: opaque to plugins.

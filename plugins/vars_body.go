@@ -128,11 +128,11 @@ func formTable(s string) map[string]any {
 		if key == "" {
 			continue
 		}
-		var v any = unescape(val)
+		var v any = Unescape(val)
 		if !has {
 			v = true
 		}
-		key = unescape(key)
+		key = Unescape(key)
 		switch old := t[key].(type) {
 		case nil:
 			t[key] = v

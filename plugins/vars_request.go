@@ -43,7 +43,7 @@ func formLookup(q, name string) (value string, found, flag bool) {
 		if !has {
 			return "true", true, true
 		}
-		return unescape(val), true, false
+		return Unescape(val), true, false
 	}
 	return "", false, false
 }
@@ -76,8 +76,9 @@ func sameDecoded(escaped, plain string) bool {
 	return j == len(plain)
 }
 
-// unescape decodes %XX and "+"; a "%" that begins no escape stays.
-func unescape(s string) string {
+// Unescape decodes %XX and "+" of queries and forms; a "%" that begins no escape
+// stays.
+func Unescape(s string) string {
 	first := strings.IndexAny(s, "%+")
 	if first < 0 {
 		return s
@@ -205,15 +206,14 @@ func isKey(name, key string) bool {
 // only when there are several.
 func headerValue(h *wire.Header, key, sep string) (value string, ok bool) {
 	for i := range h.Len() {
-		f := h.At(i)
-		if !isKey(f.Name, key) {
+		if !isKey(h.NameAt(i), key) {
 			continue
 		}
-		if ok {
+		if f := h.At(i); ok {
 			value += sep + f.Value
-			continue
+		} else {
+			value, ok = f.Value, true
 		}
-		value, ok = f.Value, true
 	}
 	return value, ok
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	rpcstatus "google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 )
 
 func (u *upstream) webSocket(w http.ResponseWriter, r *http.Request) {
@@ -104,13 +105,27 @@ func (bytesCodec) Unmarshal(b []byte, v any) error {
 }
 
 // grpc serves any method: it sends each message back behind the server's name.
-// A message "fail N" ends the call with status N instead.
+// A message "fail N" ends the call with status N instead. A method called Same
+// sends messages back as they are, one called FailN ends with status N at once.
 func (u *upstream) grpc() {
 	srv := grpc.NewServer(grpc.ForceServerCodec(bytesCodec{}), grpc.UnknownServiceHandler(func(_ any, st grpc.ServerStream) error {
 		method, _ := grpc.MethodFromServerStream(st)
 		md, _ := metadata.FromIncomingContext(st.Context())
 		u.note(fmt.Sprint(method, " ", md))
 		st.SetTrailer(metadata.Pairs("x-trailer", u.name))
+		name := method[strings.LastIndexByte(method, '/')+1:]
+		if n, ok := strings.CutPrefix(name, "Fail"); ok {
+			code, _ := strconv.Atoi(n)
+			failed, err := rpcstatus.New(codes.Code(code), "as asked").WithDetails(wrapperspb.String("because"))
+			if err != nil {
+				return err
+			}
+			return failed.Err()
+		}
+		behind := u.name + ":"
+		if name == "Same" {
+			behind = ""
+		}
 		for {
 			var msg []byte
 			if err := st.RecvMsg(&msg); errors.Is(err, io.EOF) {
@@ -122,7 +137,7 @@ func (u *upstream) grpc() {
 				code, _ := strconv.Atoi(n)
 				return rpcstatus.Error(codes.Code(code), "as asked")
 			}
-			out := append([]byte(u.name+":"), msg...)
+			out := append([]byte(behind), msg...)
 			if err := st.SendMsg(&out); err != nil {
 				return err
 			}

@@ -108,7 +108,7 @@ func (p *parts) openCatalog() error {
 // leastLogBuffer is what access_log_buffer amounts to at least: with little
 // buffers the writer would be woken a thousand times a second at full load.
 // Lines wait for three seconds at most, however few they are.
-const leastLogBuffer = 512 << 10
+const leastLogBuffer = 64 << 10
 
 func (p *parts) openAccessLog() error {
 	h := &p.cfg.Nginx.HTTP

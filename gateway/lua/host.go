@@ -29,6 +29,7 @@ import (
 
 	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/syntax"
+	"sluice/gateway/lua/template"
 	"sluice/plugins"
 )
 
@@ -85,6 +86,7 @@ type Host struct {
 	dicts          *lib.Dicts
 	regexes        lib.Regexes
 	modules        sync.Map // name of an embedded module → *lua.FunctionProto
+	templates      *template.Engine
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -109,6 +111,7 @@ func New(o Options) *Host {
 	o.defaults()
 	h := &Host{o: o, slots: make(chan struct{}, o.States), protos: map[string]*sharedProto{}, id: uuid(),
 		dicts: lib.NewDicts(o.Dicts, o.Now)}
+	h.templates = template.New(template.Engine{Limit: o.Output, Compile: syntax.Compile, Plain: plain})
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }

@@ -12,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"strings"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -146,7 +147,17 @@ func (p *http2Peer) request(ctx context.Context, x *Exchange, out *Outgoing, tim
 		}
 		req.Header[name] = append(req.Header[name], f.Value)
 	}
+	asGRPC(req.Header)
 	return req, p.body(req, x, out, timer, wait)
+}
+
+// asGRPC marks a request as one of gRPC, whatever the client called its body:
+// nobody else speaks HTTP/2 to upstreams.
+func asGRPC(h http.Header) {
+	if ct := h["Content-Type"]; len(ct) != 1 || !strings.HasPrefix(ct[0], "application/grpc") || strings.HasPrefix(ct[0], "application/grpc-web") {
+		h["Content-Type"] = []string{"application/grpc"}
+	}
+	h["Te"] = []string{"trailers"}
 }
 
 func announce(req *http.Request, names string) {

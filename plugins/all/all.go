@@ -10,6 +10,7 @@ import (
 	attachconsumerlabel "sluice/plugins/attach-consumer-label"
 	basicauth "sluice/plugins/basic-auth"
 	batchrequests "sluice/plugins/batch-requests"
+	bodytransformer "sluice/plugins/body-transformer"
 	brotli "sluice/plugins/brotli"
 	clickhouselogger "sluice/plugins/clickhouse-logger"
 	clientcontrol "sluice/plugins/client-control"
@@ -24,6 +25,8 @@ import (
 	faultinjection "sluice/plugins/fault-injection"
 	filelogger "sluice/plugins/file-logger"
 	forwardauth "sluice/plugins/forward-auth"
+	grpctranscode "sluice/plugins/grpc-transcode"
+	grpcweb "sluice/plugins/grpc-web"
 	gzip "sluice/plugins/gzip"
 	hmacauth "sluice/plugins/hmac-auth"
 	httplogger "sluice/plugins/http-logger"
@@ -90,6 +93,7 @@ func Registry() plugins.Registry {
 		"attach-consumer-label":    &attachconsumerlabel.Plugin,
 		"forward-auth":             &forwardauth.Plugin,
 		"proxy-cache":              &proxycache.Plugin,
+		"body-transformer":         &bodytransformer.Plugin,
 		"proxy-mirror":             &proxymirror.Plugin,
 		"proxy-rewrite":            &proxyrewrite.Plugin,
 		"workflow":                 &workflow.Plugin,
@@ -102,6 +106,8 @@ func Registry() plugins.Registry {
 		"traffic-split":            &trafficsplit.Plugin,
 		"redirect":                 &redirect.Plugin,
 		"response-rewrite":         &responserewrite.Plugin,
+		"grpc-transcode":           &grpctranscode.Plugin,
+		"grpc-web":                 &grpcweb.Plugin,
 		"public-api":               &publicapi.Plugin,
 		"prometheus":               &prometheus.Plugin,
 		"datadog":                  &datadog.Plugin,

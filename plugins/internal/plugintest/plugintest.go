@@ -26,6 +26,7 @@ func Env() *plugins.Env {
 		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
 			return Upstream{id, inline}, nil
 		},
+		Object: func(resource.Ref) any { return nil },
 	}
 }
 
