@@ -120,6 +120,12 @@ func (c *Config) enums(at placed) error {
 			return at(e.path, e.value, "one of %s is wanted", strings.ReplaceAll(e.allowed, " ", ", "))
 		}
 	}
+	t := &c.Sluice.PluginTimeline
+	for path, name := range map[string]string{"sluice.plugin_timeline.header": t.Header, "sluice.plugin_timeline.trigger": t.Trigger} {
+		if name != "" && !fieldName.MatchString(name) {
+			return at(path, fmt.Sprintf("%q", name), "the name of a header field is wanted")
+		}
+	}
 	switch c.Sluice.Log.Level {
 	case "debug", "info", "warn", "error":
 	default:
@@ -339,6 +345,9 @@ func (c *Config) cluster(at placed) error {
 	}
 	return nil
 }
+
+// fieldName is the name of a header field.
+var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 func (c *Config) bounds(at placed) error {
 	l := &c.Sluice.Limits

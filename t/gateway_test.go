@@ -84,13 +84,16 @@ func (s *scenario) settings() (map[string]any, error) {
 	if err := yaml.Unmarshal([]byte(s.expand(string(text))), &own); err != nil {
 		return nil, fmt.Errorf("config.yaml: %w", err)
 	}
-	embedded := own["store"] == "embedded"
+	embedded, relayed := own["store"] == "embedded", own["store"] == "relay"
 	delete(own, "store")
 	overlay(conf, own)
 	if embedded {
 		return conf, nil
 	}
-	return conf, s.useStore(conf)
+	if err := s.useStore(conf); err != nil || !relayed {
+		return conf, err
+	}
+	return conf, s.store.behind(s.dir, fmt.Sprintf("%s:%d", s.ip, extraPort))
 }
 
 // useStore points the gateway at the store that all scenarios share, below a

@@ -21,7 +21,7 @@ import (
 )
 
 // subjects are the folders of scenarios.
-var subjects = []string{"plugin", "router", "upstream", "admin", "config", "stream", "tls", "lua"}
+var subjects = []string{"plugin", "router", "upstream", "admin", "config", "stream", "tls", "lua", "security"}
 
 // limit is how long anything that must happen may take on a slow machine.
 const limit = 30 * time.Second

@@ -7,8 +7,11 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -56,6 +59,8 @@ type storeView struct {
 	watch  clientv3.WatchChan
 	rev    int64 // of the last event below the prefix
 	seen   int64 // everything up to here was seen
+
+	relayed *exec.Cmd // an etcd relay between the gateway and the store
 
 	mu       sync.Mutex
 	listener net.Listener
@@ -165,6 +170,39 @@ func (v *storeView) cut() {
 func (v *storeView) close() {
 	v.cut()
 	v.cancel()
+	if v.relayed != nil {
+		v.relayed.Process.Kill()
+		v.relayed.Wait()
+	}
+}
+
+// behind puts an etcd relay, the real one, before the store.
+func (v *storeView) behind(dir, addr string) error {
+	if v.relayed != nil {
+		return nil
+	}
+	bin, err := binary()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(dir, "relay.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(bin, "etcd-relay", "--endpoints", v.target, "--listen-addr", addr)
+	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = log, log, &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	v.relayed, v.target = cmd, addr
+	return poll(limit, func() error {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			err = c.Close()
+		}
+		return err
+	})
 }
 
 // revision of the last write of this scenario.

@@ -31,7 +31,7 @@ type environment struct {
 // commands in the order in which help lists them. A function, because help
 // itself is one of them and needs the list.
 func commands() []command {
-	return []command{runCommand, checkCommand, statusCommand, storeCommand(), versionCommand, echoCommand, adapterCommand, helpCommand()}
+	return []command{runCommand, checkCommand, statusCommand, storeCommand(), versionCommand, echoCommand, adapterCommand, relayCommand, helpCommand()}
 }
 
 // errUsage says that the command line was wrong; what and how is printed already.

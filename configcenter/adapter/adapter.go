@@ -115,6 +115,15 @@ func (s *Server) view(ctx context.Context, f func(mvcc.Tx) error) error {
 	return s.fault(s.db.View(ctx, f))
 }
 
+// peek is view for those who need not know the newest: it works while the store
+// is away, if the store can do that.
+func (s *Server) peek(ctx context.Context, f func(mvcc.Tx) error) error {
+	if l, ok := s.db.(mvcc.Local); ok {
+		return s.fault(l.Peek(f))
+	}
+	return s.view(ctx, f)
+}
+
 func (s *Server) update(ctx context.Context, f func(mvcc.WriteTx) error) error {
 	return s.fault(s.db.Update(ctx, f))
 }

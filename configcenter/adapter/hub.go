@@ -120,7 +120,7 @@ func (s *Server) follow(ctx context.Context) {
 func (s *Server) fetch(ctx context.Context, after int64) error {
 	var rows []mvcc.Row
 	var st mvcc.State
-	err := s.db.View(ctx, func(tx mvcc.Tx) (err error) {
+	err := s.peek(ctx, func(tx mvcc.Tx) (err error) {
 		if st = tx.State(); st.Rev > after {
 			rows, err = tx.Since(after)
 		}

@@ -23,7 +23,11 @@ func (k kv) Range(ctx context.Context, r *pb.RangeRequest) (resp *pb.RangeRespon
 	if err := checkRange(r); err != nil {
 		return nil, err
 	}
-	err = k.s.view(ctx, func(tx mvcc.Tx) error {
+	look := k.s.view
+	if r.Serializable {
+		look = k.s.peek
+	}
+	err = look(ctx, func(tx mvcc.Tx) error {
 		if err := k.s.permit(ctx, tx, func(c *caller) error { return c.mayRange(r) }); err != nil {
 			return err
 		}

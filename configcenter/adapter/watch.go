@@ -265,7 +265,7 @@ func (st *stream) progressive(rev int64) bool {
 // past reads a page of what the watcher has not seen from the store. compact
 // is not 0 when that is no longer known.
 func (s *Server) past(ctx context.Context, w *watcher) (rows []mvcc.Row, to, compact int64, err error) {
-	err = s.view(ctx, func(tx mvcc.Tx) error {
+	err = s.peek(ctx, func(tx mvcc.Tx) error {
 		st := tx.State()
 		if w.next < st.Compact {
 			compact = st.Compact
@@ -309,7 +309,7 @@ func (st *stream) send(w *watcher, rows []mvcc.Row, to int64) error {
 
 // before fills in what the keys were before the events, where that is known.
 func (s *Server) before(ctx context.Context, events []*mvccpb.Event) error {
-	return s.view(ctx, func(tx mvcc.Tx) error {
+	return s.peek(ctx, func(tx mvcc.Tx) error {
 		compact := tx.State().Compact
 		for _, e := range events {
 			rev := e.Kv.ModRevision - 1

@@ -129,7 +129,10 @@ func openAll(t *testing.T, url string, n int) []mvcc.Backend {
 func eachShared(t *testing.T, f func(t *testing.T, k backendtest.Kind)) {
 	for _, k := range backendtest.Kinds {
 		if k.Shared {
-			t.Run(k.Name, func(t *testing.T) { f(t, k) })
+			t.Run(k.Name, func(t *testing.T) {
+				t.Parallel()
+				f(t, k)
+			})
 		}
 	}
 }
@@ -248,6 +251,9 @@ func TestCompactedMeanwhile(t *testing.T) {
 			}
 			st, want := all(t, s[0])
 			if err := compact(ctx, s[0], st.Rev-int64(random.IntN(30))); err != nil {
+				t.Fatal(err)
+			}
+			if err := s[round%2].Defragment(ctx); err != nil {
 				t.Fatal(err)
 			}
 			late := backendtest.Open(t, url)
@@ -376,6 +382,7 @@ func TestBytes(t *testing.T) {
 	slices.Sort(keys)
 	for _, k := range backendtest.Kinds {
 		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
 			url := k.URL(t)
 			s := backendtest.Open(t, url)
 			defer func() { s.Close() }()
@@ -432,6 +439,14 @@ func TestServerAway(t *testing.T) {
 		}
 		if err := s[0].View(ctx, func(mvcc.Tx) error { return nil }); err == nil {
 			t.Error("a read went through without a server")
+		}
+		if err := s[0].(mvcc.Local).Peek(func(tx mvcc.Tx) error {
+			if n, err := tx.Count(mvcc.Span{Open: true}, tx.State().Rev); n != 1 || err != nil {
+				t.Errorf("without a server there are %d keys, %v", n, err)
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
 		}
 		if err := server.Start(); err != nil {
 			t.Fatal(err)

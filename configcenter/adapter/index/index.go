@@ -171,7 +171,10 @@ func (x *Index) takeBack() {
 	} else {
 		x.keys.Set(key, rows)
 	}
-	x.drop(r.Lease, key, rows)
+	// The key may have hung on the lease before, with rows between that go too.
+	if !slices.ContainsFunc(rows, func(o *mvcc.Row) bool { return o.Lease == r.Lease }) {
+		x.drop(r.Lease, key, rows)
+	}
 }
 
 // unhang takes the row's key from the lease that it hung on before the row.

@@ -80,6 +80,12 @@ type Backend interface {
 	Close() error
 }
 
+// Local is a Backend that knows much without asking its store.
+type Local interface {
+	// Peek is as View, but what other processes wrote lately may be missing.
+	Peek(f func(Tx) error) error
+}
+
 // Tx reads. It must not be used after the function that got it has returned.
 type Tx interface {
 	State() State

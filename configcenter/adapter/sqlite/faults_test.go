@@ -96,12 +96,12 @@ func (s *faultyStmt) ExecContext(ctx context.Context, args []driver.NamedValue) 
 	return s.Stmt.(driver.StmtExecContext).ExecContext(ctx, args)
 }
 
-// stale is not an error: the query finds nothing.
-var stale = errors.New("stale")
+// errStale is not an error: the query finds nothing.
+var errStale = errors.New("stale")
 
 func (s *faultyStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	err := s.f.at(s.query)
-	if err == stale {
+	if err == errStale {
 		args[0].Value, err = int64(1)<<60, nil
 	}
 	if err != nil {
@@ -232,7 +232,7 @@ func TestStaleRows(t *testing.T) {
 		if _, err := put(t.Context(), b, "/key", fmt.Sprint(i)); err != nil {
 			t.Fatal(err)
 		}
-		f.fail("FROM sluice_log", stale)
+		f.fail("FROM sluice_log", errStale)
 		if i%2 == 0 {
 			if _, err := put(t.Context(), a, "/other", fmt.Sprint(i)); err != nil {
 				t.Fatal(err)

@@ -37,11 +37,15 @@ func (r *reads) refresh(ctx context.Context, ask func() error) error {
 		go r.run(ask) // ends when nobody waits
 	}
 	r.mu.Unlock()
+	t := time.NewTimer(patience)
+	defer t.Stop()
 	select {
 	case <-q.done:
 		return q.err
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-t.C:
+		return mvcc.ErrTimeout
 	}
 }
 

@@ -145,6 +145,9 @@ func (s *Store) View(ctx context.Context, f func(mvcc.Tx) error) error {
 	return s.x.View(f)
 }
 
+// Peek runs f on the index as it is.
+func (s *Store) Peek(f func(mvcc.Tx) error) error { return s.x.View(f) }
+
 // How often a store is asked for what others wrote: again and again at first,
 // then less and less.
 const (

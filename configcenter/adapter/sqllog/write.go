@@ -40,7 +40,7 @@ func (o *op) leave() {
 // Update lets the writer run f, together with what others want to write now.
 func (s *Store) Update(ctx context.Context, f func(mvcc.WriteTx) error) error {
 	o := &op{f: f, done: make(chan error, 1)}
-	t := time.NewTimer(2 * patience)
+	t := time.NewTimer(patience)
 	defer t.Stop()
 	select {
 	case s.queue <- o:
@@ -57,6 +57,9 @@ func (s *Store) Update(ctx context.Context, f func(mvcc.WriteTx) error) error {
 	case <-ctx.Done():
 		o.leave()
 		return ctx.Err()
+	case <-t.C:
+		o.leave()
+		return mvcc.ErrTimeout
 	}
 }
 
