@@ -12,10 +12,10 @@ FUZZTIME ?= 5s
 CONFIG   ?= conf/config.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench bench-relay fuzz generate clean
+.PHONY: help build run test lint bench bench-relay bench-adapter nightly fuzz generate clean
 
 help:      ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 build:     ## build bin/sluice
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/sluice ./cmd/sluice
@@ -35,6 +35,19 @@ bench: build ## compare with nginx and haproxy, write the README's table (BENCH=
 
 bench-relay: build ## compare the etcd relay with etcd's grpc-proxy, write its README's table (BENCH="-watchers 1000")
 	go run ./t/relaybench $(BENCH)
+
+KINE := github.com/k3s-io/kine@v0.17.5
+
+bench-adapter: build ## compare the etcd adapter with etcd and kine, write the table of configcenter/adapter/README.md
+	GOBIN=$(CURDIR)/bin CGO_ENABLED=0 go install $(KINE)
+	go test -count=1 -timeout 10m -v -run TestThroughput ./t -binary $(CURDIR)/bin/sluice -kine $(CURDIR)/bin/kine -throughput $(CURDIR)/configcenter/adapter/README.md
+
+OPERATIONS ?= 100000
+
+nightly:   ## the long forms of tests: OPERATIONS compared with etcd on each store, 50 kills, every scenario on each store
+	go test -count=1 -timeout 8h -run 'LikeEtcd|Linear' ./configcenter/adapter -operations $(OPERATIONS)
+	go test -count=1 -timeout 1h -run TestKill ./cmd/sluice -kills 50
+	go test -count=1 -timeout 1h -run TestStores ./t -every
 
 fuzz:      ## run every fuzz target for FUZZTIME
 	go run ./t/suite -only fuzz -fuzztime $(FUZZTIME)

@@ -3,11 +3,14 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"sluice/admin/inspect"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/configcenter/schema"
+	"sluice/gateway/redact"
 )
 
 // valid holds the candidate against its kind's schema.
@@ -169,7 +172,7 @@ func (h *Handler) checkMetadata(c *candidate) *answer {
 	}
 	s, err := h.metadataSchema(c.id)
 	if err == nil && s != nil {
-		err = s.Validate(c.value)
+		err = hide(s, c.value, s.Validate(c.value))
 	}
 	if err != nil {
 		return refusal("invalid configuration: %s", err)
@@ -192,10 +195,25 @@ func (h *Handler) checkSecret(c *candidate) *answer {
 	if s == nil {
 		return refusal("invalid secret manager: %s", manager)
 	}
-	if err := s.Validate(c.value); err != nil {
+	if err := hide(s, c.value, s.Validate(c.value)); err != nil {
 		return refusal("invalid configuration: %s", err)
 	}
 	return nil
+}
+
+// managerSecrets are what the configuration of a secret manager hides.
+var managerSecrets = []string{"token", "secret_access_key", "session_token", "auth_config.private_key"}
+
+// hide is err without the secrets of the value that it is about.
+func hide(s *schema.Schema, value object, err error) error {
+	if err == nil {
+		return nil
+	}
+	raw, e := encode(value)
+	if e != nil {
+		return errors.New("the value cannot be shown")
+	}
+	return redact.Conf(raw, append(slices.Clone(s.EncryptFields()), managerSecrets...)).Error(err)
 }
 
 func idTextOrNil(v any) string {

@@ -20,6 +20,9 @@ import (
 type Live interface {
 	// Rev is the revision of the version that serves.
 	Rev() int64
+	// Digest is the revision of the version that serves and the digest of its
+	// objects: equal on gateways that serve the same.
+	Digest() (rev int64, digest string)
 	// WaitRev returns when a version of at least rev serves, or ctx ends.
 	WaitRev(ctx context.Context, rev int64) error
 	// Items are the objects of a kind in the version that serves, by id.
@@ -237,9 +240,14 @@ func (c *Control) discovery(w http.ResponseWriter, r *http.Request) answer {
 const maxWait = 60 * time.Second
 
 // version answers {"rev":N} of the version that serves. With ?wait=N it waits
-// until N is reached, at most ?timeout seconds (10); 504 when it was not.
+// until N is reached, at most ?timeout seconds (10); 504 when it was not. With
+// ?digest it answers {"rev":N,"digest":"…"} of one version.
 func (c *Control) version(_ http.ResponseWriter, r *http.Request) answer {
 	args := r.URL.Query()
+	if args.Has("digest") && !args.Has("wait") {
+		rev, digest := c.Live.Digest()
+		return answer{http.StatusOK, object{"rev": rev, "digest": digest}}
+	}
 	if !args.Has("wait") {
 		return answer{http.StatusOK, object{"rev": c.Live.Rev()}}
 	}

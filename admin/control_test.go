@@ -20,6 +20,8 @@ type fakeLive struct {
 
 func (l *fakeLive) Rev() int64 { return l.rev }
 
+func (l *fakeLive) Digest() (int64, string) { return l.rev, "abc" }
+
 func (l *fakeLive) WaitRev(ctx context.Context, rev int64) error {
 	if rev <= l.rev {
 		return nil
@@ -97,6 +99,7 @@ func TestControl(t *testing.T) {
 		{"GET", "//v1/server_info", "", 200, "info"},
 		{"PUT", "//v1/plugins/reload", "", 200, "done"},
 		{"GET", "//v1/sluice/version", "", 200, `{"rev":7}`},
+		{"GET", "//v1/sluice/version?digest", "", 200, `{"digest":"abc","rev":7}`},
 		{"GET", "//v1/sluice/version?wait=7", "", 200, `{"rev":7}`},
 		{"GET", "//v1/sluice/version?wait=8&timeout=0", "", 504, `~"rev":7`},
 		{"GET", "//v1/sluice/version?wait=x", "", 400, errMsg(`invalid wait "x": should be a revision`)},

@@ -13,6 +13,7 @@ import (
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/configcenter/schema"
+	"sluice/gateway/redact"
 	"sluice/plugins"
 )
 
@@ -75,16 +76,17 @@ func (h *Handler) tryPlugin(enabled Plugins, spec *plugins.Spec, c *candidate, c
 	if err != nil {
 		return err
 	}
+	secrets := redact.Conf(raw, s.EncryptFields())
 	filled, err := s.Check(raw)
 	if err != nil {
-		return err
+		return secrets.Error(err)
 	}
 	if part == plugins.ConsumerPart && spec.Consumer != "" {
 		if spec.NewConsumer == nil || inspect.HasSecretRef(conf) {
 			return nil
 		}
 		_, err = spec.NewConsumer(filled)
-		return err
+		return secrets.Error(err)
 	}
 	if h.TryPlugin == nil {
 		return nil

@@ -64,6 +64,9 @@ func (c *Config) logLevel(root *node) {
 	}
 }
 
+// storeBackend is what sluice.store_backend may be.
+var storeBackend = regexp.MustCompile(`^(memory(:.+)?|(sqlite|postgres|postgresql|mysql)://.+)$`)
+
 // placed makes an error about the value of a key.
 type placed func(path string, value any, format string, args ...any) error
 
@@ -115,6 +118,12 @@ func (c *Config) enums(at placed) error {
 	} {
 		if !strings.Contains(" "+e.allowed+" ", " "+e.value+" ") || e.value == "" {
 			return at(e.path, e.value, "one of %s is wanted", strings.ReplaceAll(e.allowed, " ", ", "))
+		}
+	}
+	t := &c.Sluice.PluginTimeline
+	for path, name := range map[string]string{"sluice.plugin_timeline.header": t.Header, "sluice.plugin_timeline.trigger": t.Trigger} {
+		if name != "" && !fieldName.MatchString(name) {
+			return at(path, fmt.Sprintf("%q", name), "the name of a header field is wanted")
 		}
 	}
 	switch c.Sluice.Log.Level {
@@ -308,6 +317,12 @@ func (c *Config) cluster(at placed) error {
 		}
 	}
 	l := &c.Sluice.Cluster
+	if b := c.Sluice.StoreBackend; b != "" && !storeBackend.MatchString(b) {
+		kind, _, _ := strings.Cut(b, ":") // there may be a password in the rest
+		return at("sluice.store_backend", kind, "one of memory, memory:PATH, sqlite://PATH, postgres://…, mysql://… is wanted")
+	} else if b != "" && len(l.Members) > 0 {
+		return at("sluice.cluster.members", len(l.Members), "sluice.store_backend is no etcd that could have members")
+	}
 	if len(l.Members) == 0 {
 		if l.Name != "" || l.PeerListen != "" || l.Joining {
 			return at("sluice.cluster.members", "{}", "the members of the cluster are wanted")
@@ -330,6 +345,9 @@ func (c *Config) cluster(at placed) error {
 	}
 	return nil
 }
+
+// fieldName is the name of a header field.
+var fieldName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 func (c *Config) bounds(at placed) error {
 	l := &c.Sluice.Limits

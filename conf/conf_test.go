@@ -135,6 +135,8 @@ func TestErrors(t *testing.T) {
 		{"plugins: [{a: b}]", "config.yaml:1: plugins[0]: a string is wanted, not a map"},
 		{"sluice:\n  data_dri: x", `config.yaml:2: sluice.data_dri: unknown key (value "x")`},
 		{"sluice: {limits: {header_bytes: 1}}", "sluice.limits.header_bytes: 1: at least 1024 is wanted"},
+		{"sluice: {store_backend: 'oracle:secret'}", "sluice.store_backend: oracle: one of memory, memory:PATH, sqlite://PATH"},
+		{"sluice: {store_backend: memory, cluster: {members: {a: 'http://127.0.0.1:1'}}}", "sluice.cluster.members: 1: sluice.store_backend is no etcd"},
 		{"sluice: {store_listen: 2379}", "failed to merge, path[sluice->store_listen]"},
 		{"apisix:\n  proxy_cache: {zones: [{name: a, memory_size: 1m, disk_size: 1m}]}", "apisix.proxy_cache.zones: a: failed to validate config"},
 		{"apisix:\n  proxy_cache: {zones: [{name: a, memory_size: 1m, disk_size: 1m, disk_path: x, cache_levels: '3'}]}", "cache_levels has to be"},

@@ -31,8 +31,6 @@ var ignored = map[string]string{
 	"nginx_config.max_pending_timers":                         nginx,
 	"nginx_config.max_running_timers":                         nginx,
 	"nginx_config.meta":                                       nginx,
-	"nginx_config.http.lua_shared_dict":                       nginx,
-	"nginx_config.http.custom_lua_shared_dict":                nginx,
 	"nginx_config.stream.lua_shared_dict":                     nginx,
 	"nginx_config.stream.metrics_zone_size":                   nginx,
 	"nginx_config.http.variables_hash_max_size":               nginx,

@@ -178,6 +178,9 @@ type NginxHTTP struct {
 		KeepaliveRequests int           `conf:"keepalive_requests"`
 		KeepaliveTimeout  time.Duration `conf:"keepalive_timeout"`
 	} `conf:"upstream"`
+	LuaSharedDict       map[string]Size `conf:"lua_shared_dict"`
+	CustomLuaSharedDict map[string]Size `conf:"custom_lua_shared_dict"`
+
 	Charset string `conf:"charset"` // "off": none is added
 }
 
@@ -275,6 +278,9 @@ type Etcd struct {
 type Sluice struct {
 	DataDir     string `conf:"data_dir"`
 	StoreListen string `conf:"store_listen"`
+	// StoreBackend names a store that takes the place of the built-in etcd, as
+	// sluice etcd-adapter takes it; "": none does. It may have a password.
+	StoreBackend string `conf:"store_backend"`
 	// StorePasswordFile holds the password of deployment.etcd.user; it is read
 	// at each login.
 	StorePasswordFile string   `conf:"store_password_file"`
@@ -286,9 +292,18 @@ type Sluice struct {
 		Format string `conf:"format"` // text or json
 		Level  string `conf:"level"`  // debug, info, warn or error; "" follows error_log_level
 	} `conf:"log"`
-	Pprof                  bool   `conf:"pprof"`
-	AllowPublishedAdminKey bool   `conf:"allow_published_admin_key"`
-	Limits                 Limits `conf:"limits"`
+	PluginTimeline         PluginTimeline `conf:"plugin_timeline"`
+	Pprof                  bool           `conf:"pprof"`
+	AllowPublishedAdminKey bool           `conf:"allow_published_admin_key"`
+	Limits                 Limits         `conf:"limits"`
+}
+
+// PluginTimeline says who may see how long the plugins of a request took.
+type PluginTimeline struct {
+	Log       bool           `conf:"log"`     // time every request
+	Header    string         `conf:"header"`  // response field, "" for none
+	Trigger   string         `conf:"trigger"` // request field that asks for it, "" for always
+	Addresses []netip.Prefix `conf:"addresses"`
 }
 
 // StoreTLS are the files for TLS on an address of the built-in etcd; no Cert:

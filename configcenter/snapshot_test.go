@@ -55,6 +55,28 @@ func TestNextFillsDefaultsAndSetsTheID(t *testing.T) {
 	}
 }
 
+func TestDigestTellsVersionsApart(t *testing.T) {
+	seen := map[string]string{}
+	for name, changes := range map[string][]Change{
+		"empty": nil, "one": {route("1", 3, simple(1))}, "another": {route("2", 3, simple(1))},
+		"text": {route("1", 3, simple(2))}, "revision": {route("1", 4, simple(1))},
+		"two": {route("1", 3, simple(1)), route("2", 4, simple(1))},
+	} {
+		s, bad := (*Snapshot)(nil).Next(Batch{Rev: 9, Full: true, Changes: changes})
+		if len(bad) > 0 {
+			t.Fatal(bad)
+		}
+		again, _ := s.Next(Batch{Rev: 10, Full: true, Changes: changes})
+		if again.Digest() != s.Digest() {
+			t.Errorf("%s: the same objects have two digests", name)
+		}
+		if other, ok := seen[s.Digest()]; ok {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[s.Digest()] = name
+	}
+}
+
 func TestSameRevisionIsTheSamePointer(t *testing.T) {
 	var s *Snapshot
 	full := Batch{Rev: 5, Full: true, Changes: []Change{route("1", 3, simple(1)), route("2", 4, simple(2))}}

@@ -8,6 +8,7 @@ import (
 
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/configcenter/secret"
 	"sluice/gateway/certs"
 	"sluice/plugins"
 	"sluice/router"
@@ -35,8 +36,12 @@ type compiler struct {
 	consumerUsers map[resource.Ref]map[string]struct{}
 	global        *plugins.Chain
 	globalUses    []*instanceRef
-	globalDeps    map[resource.Ref]struct{} // secret managers and other objects that the global rules are made of
-	clear         map[string]clearSSL       // ssl objects in clear
+	globalDeps    map[resource.Ref]struct{}      // secret managers and other objects that the global rules are made of
+	clear         map[string]clearSSL            // ssl objects in clear
+	sslUsers      map[string]map[string]struct{} // ssl objects by the managers of their secrets
+	metas         map[string]json.RawMessage     // metadata of the version being compiled, by plugin
+	keeper        *secret.Keeper                 // nil: references stay as they are
+	session       *secret.Session                // of the version being compiled
 	problems      map[resource.Ref]configcenter.Problem
 }
 
@@ -58,6 +63,10 @@ func newCompiler(o *Options) *compiler {
 		consumerUsers: map[resource.Ref]map[string]struct{}{},
 		global:        plugins.Empty,
 		clear:         map[string]clearSSL{},
+		sslUsers:      map[string]map[string]struct{}{},
+	}
+	if o.Secrets != nil {
+		k.keeper = secret.NewKeeper(o.Secrets)
 	}
 	k.upstreams = newUpstreams(o)
 	k.upstreams.ssl = k.clientCertificate
@@ -72,13 +81,16 @@ func (k *compiler) empty() *table {
 	return &table{router: r, global: plugins.Empty, consumers: k.consumers, certs: none}
 }
 
-// compile makes the table of snap from the one before it. What cannot be
-// compiled keeps its last good form and is among the problems returned: those
+// compile makes the table of snap from the one before it; changes are what
+// became different. What cannot be compiled keeps its last good form and is among the problems returned: those
 // of the whole version, the snapshot's own included.
-func (k *compiler) compile(old *table, snap *configcenter.Snapshot) (*table, []configcenter.Problem) {
-	k.snap = snap
+func (k *compiler) compile(old *table, snap *configcenter.Snapshot, changes []resource.Ref) (*table, []configcenter.Problem) {
+	k.snap, k.metas = snap, map[string]json.RawMessage{}
+	if k.begin(changes); k.session != nil {
+		defer k.session.End()
+	}
 	t := &table{rev: snap.Rev(), snap: snap, certs: old.certs, metadata: k.o.metadataOf(snap)}
-	dirty := k.dirty(k.withPlugins(snap.Changes()))
+	dirty := k.dirty(k.withPlugins(changes))
 	t.upstreams = k.upstreams.update(snap, old.upstreams, dirty[resource.Upstreams], k.fail)
 	k.compileConsumers(dirty)
 	t.consumers = k.consumers
@@ -126,6 +138,11 @@ func (k *compiler) dirty(changes []resource.Ref) map[resource.Kind]map[string]st
 		mark(ref.Kind, ref.ID)
 		for id := range k.users[ref] {
 			mark(resource.Routes, id)
+		}
+		if ref.Kind == resource.Secrets {
+			for id := range k.sslUsers[ref.ID] {
+				mark(resource.SSLs, id)
+			}
 		}
 	}
 	return d
@@ -398,7 +415,7 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, used func(
 		return nil, err
 	}
 	resolved, _ := k.resolve(filled, func(id string) { used(resource.Secrets, id) })
-	in := ingredients{conf: filled, resolved: resolved, meta: k.metadata(name)}
+	in := ingredients{conf: filled, resolved: resolved, meta: k.metadata}
 	if spec, ok := k.o.Catalog.Spec(name); ok {
 		in.objects = objectsOf(spec, filled, k.snap)
 	}
@@ -409,37 +426,8 @@ func (k *compiler) instance(owner, name string, conf json.RawMessage, used func(
 	if err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}
+	for inner := range ref.inner {
+		used(resource.PluginMetadata, inner)
+	}
 	return ref, nil
-}
-
-// metadataOf looks a plugin's metadata of a version up, when it is asked for.
-func (o *Options) metadataOf(snap *configcenter.Snapshot) func(plugin string) json.RawMessage {
-	return func(plugin string) json.RawMessage {
-		item := snap.Get(resource.PluginMetadata, plugin)
-		if item == nil {
-			return nil
-		}
-		filled, err := o.Catalog.Check(plugin, o.decrypted(plugin, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
-		if err != nil {
-			return nil // reported when the version was compiled
-		}
-		return filled
-	}
-}
-
-// metadata is the plugin's metadata with its defaults, or nil.
-func (k *compiler) metadata(name string) json.RawMessage {
-	filled, err := metadataOf(k.o, k.snap, name)
-	if err != nil {
-		k.fail(resource.PluginMetadata, name, err)
-	}
-	return filled
-}
-
-func metadataOf(o *Options, snap *configcenter.Snapshot, name string) (json.RawMessage, error) {
-	item := snap.Get(resource.PluginMetadata, name)
-	if item == nil {
-		return nil, nil
-	}
-	return o.Catalog.Check(name, o.decrypted(name, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
 }

@@ -10,6 +10,7 @@ import (
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
 
 	"sluice/configcenter/resource"
+	"sluice/gateway/redact"
 	"sluice/plugins"
 )
 
@@ -198,30 +199,43 @@ func (k *compiler) addAuth(cc *compiledConsumer, def *resource.Consumer, extra *
 	if err != nil {
 		return err
 	}
-	filled, left := k.resolve(filled, func(id string) { k.consumerUses(resource.Secrets, id, def.Username) })
+	resolved, left := k.resolve(filled, func(id string) { k.consumerUses(resource.Secrets, id, def.Username) })
 	if left {
 		return nil // fail closed: a reference is no credential
 	}
-	c := &plugins.Consumer{Def: def, CredentialID: credential, Conf: filled, Extra: extra}
-	if spec.NewConsumer != nil {
-		if c.Conf, err = spec.NewConsumer(filled); err != nil {
-			return err
-		}
+	value, parsed, err := k.credential(spec, filled, resolved)
+	if err != nil {
+		return err
 	}
-	value := credential
-	if spec.ConsumerKey != "" {
-		var members map[string]json.RawMessage
-		if err := json.Unmarshal(filled, &members); err != nil {
-			return err
-		}
-		if err := json.Unmarshal(members[spec.ConsumerKey], &value); err != nil {
-			return fmt.Errorf("%s of plugin %s: %w", spec.ConsumerKey, plugin, err)
-		}
-	} else {
+	if spec.ConsumerKey == "" {
 		value = string(def.Username) + "\x00" + credential
 	}
+	c := &plugins.Consumer{Def: def, CredentialID: credential, Conf: parsed, Extra: extra}
 	cc.found = append(cc.found, found{consumerKey(plugin, value), c})
 	return nil
+}
+
+// credential reads the auth part of a consumer: the value by which it is found
+// and what the plugin makes of the part. Its errors show no secret.
+func (k *compiler) credential(spec *plugins.Spec, conf, resolved json.RawMessage) (value string, parsed any, err error) {
+	secrets := append(redact.Differing(conf, resolved), k.o.Catalog.Secrets(spec.Name, plugins.ConsumerPart, resolved)...)
+	parsed = resolved
+	if spec.NewConsumer != nil {
+		if parsed, err = spec.NewConsumer(resolved); err != nil {
+			return "", nil, redact.New(secrets).Error(err)
+		}
+	}
+	if spec.ConsumerKey == "" {
+		return "", parsed, nil
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(resolved, &members); err != nil {
+		return "", nil, err
+	}
+	if err := json.Unmarshal(members[spec.ConsumerKey], &value); err != nil {
+		return "", nil, fmt.Errorf("%s of plugin %s: %w", spec.ConsumerKey, spec.Name, err)
+	}
+	return value, parsed, nil
 }
 
 // consumerExtra builds the instances that the consumer's group and the consumer

@@ -3,6 +3,7 @@ package gateway
 import (
 	"strconv"
 
+	"sluice/gateway/origin"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -15,8 +16,14 @@ import (
 // (APISIX: handle_trusted_x_forwarded_headers.)
 func (w *walk) forwarded() {
 	h := &w.Req.Header
+	if !tells(h) {
+		h.AddOwn("X-Forwarded-Proto", w.scheme())
+		h.Add("X-Forwarded-Host", w.Req.Host)
+		h.AddOwn("X-Forwarded-Port", w.observedPort())
+		return
+	}
 	o := &w.g.o
-	trusted := o.HasTrusted && contains(o.Trusted, w.Req.Remote.Addr().Unmap())
+	trusted := o.HasTrusted && origin.Contains(o.Trusted, w.Req.Remote.Addr().Unmap())
 	proto, hasProto := h.Lookup("X-Forwarded-Proto")
 	host, hasHost := h.Lookup("X-Forwarded-Host")
 	port, hasPort := h.Lookup("X-Forwarded-Port")
@@ -43,6 +50,21 @@ func (w *walk) forwarded() {
 	if hasFwd && !trusted {
 		h.Del("Forwarded")
 	}
+}
+
+// tells reports whether the client may have said where it came from: most say
+// nothing, and are done with one look at the lengths of the names.
+func tells(h *wire.Header) bool {
+	for i := range h.Len() {
+		name := h.NameAt(i)
+		switch len(name) {
+		case len("Forwarded"), len("X-Forwarded-For"), len("X-Forwarded-Host"), len("X-Forwarded-Proto"):
+			if c := name[0] | 0x20; c == 'x' || c == 'f' {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *walk) keepOriginal(has bool, name, value string) {
@@ -72,8 +94,13 @@ func (w *walk) observedPort() string {
 func (w *walk) clientChain() {
 	h := &w.Req.Header
 	addr, _ := clientAddr(&w.Ctx)
-	h.Set("X-Real-IP", addr)
-	if chain, ok := h.Lookup("X-Forwarded-For"); ok && chain != "" {
+	h.SetOwn("X-Real-IP", addr)
+	chain, ok := h.Lookup("X-Forwarded-For")
+	if !ok {
+		h.AddOwn("X-Forwarded-For", addr)
+		return
+	}
+	if chain != "" {
 		first := true
 		for name, v := range h.All() { // further fields of that name join the chain
 			switch {

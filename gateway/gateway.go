@@ -25,7 +25,9 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/errorpage"
+	"sluice/gateway/lane"
 	"sluice/gateway/lua"
+	"sluice/gateway/origin"
 	"sluice/plugins"
 	"sluice/router"
 )
@@ -65,8 +67,10 @@ type Options struct {
 	// response; otherwise only when the last status is 5xx.
 	UpstreamStatusAlways bool
 
+	Timeline origin.Timeline // of the plugins of a request
+
 	// RealIP says from whom and in which field a client's address is believed.
-	RealIP RealIP
+	RealIP origin.RealIP
 	// Trusted peers may send X-Forwarded-* of their own; see forwarded.go.
 	Trusted []netip.Prefix
 	// HasTrusted tells an empty trusted_addresses list from none.
@@ -118,13 +122,14 @@ type Version struct {
 
 // Gateway is the running data plane.
 type Gateway struct {
-	o     Options
-	live  atomic.Pointer[table]
-	comp  *compiler
-	audit audit
+	o       Options
+	live    atomic.Pointer[table]
+	comp    *compiler
+	audit   audit
+	applied atomic.Int64 // changes of objects
 
 	types    *errorpage.Types
-	requests atomic.Int64
+	requests lane.Counter
 
 	started chan struct{} // closed with the first version
 

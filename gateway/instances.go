@@ -1,10 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -13,8 +13,9 @@ import (
 
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/gateway/redact"
+	"sluice/gateway/tally"
 	"sluice/plugins"
-	"sluice/router/expr"
 )
 
 // instances keeps plugin instances by identity, so that the same configuration
@@ -27,21 +28,27 @@ type instances struct {
 	// upstreams are for plugins that choose one.
 	upstreams *upstreams
 
+	book tally.Book // of what the instances do
+
 	apisOnce sync.Once
 	apisMade []plugins.API
 }
 
 type instanceRef struct {
 	*plugins.Instance
-	key  string
-	refs int
+	key   string
+	refs  int
+	inner map[string]json.RawMessage // metadata of the plugins in it
 }
+
+// metadata is the metadata of a plugin in a version, defaults filled in, or nil.
+type metadata func(plugin string) json.RawMessage
 
 // ingredients are what an instance is made of.
 type ingredients struct {
 	conf     json.RawMessage // as written: by it the instance is known across versions
 	resolved json.RawMessage // the same with its secrets in place: from it the instance is built
-	meta     json.RawMessage // the plugin's metadata, or nil
+	meta     metadata        // of the version
 	// objects are those that Spec.Refs names; a missing one is nil.
 	objects map[resource.Ref]*configcenter.Item
 }
@@ -60,7 +67,7 @@ func objectsOf(spec *plugins.Spec, conf json.RawMessage, snap *configcenter.Snap
 
 // key is what makes two instances at the same place the same.
 func (in *ingredients) key(owner, name string) string {
-	key := identity(owner, name, in.resolved, in.meta)
+	key := identity(owner, name, in.resolved, in.meta(name))
 	refs := slices.SortedFunc(maps.Keys(in.objects), func(a, b resource.Ref) int {
 		return cmpStrings(string(a.Kind), string(b.Kind), a.ID, b.ID)
 	})
@@ -85,27 +92,36 @@ func (in *ingredients) object(ref resource.Ref) any {
 // get returns the instance of plugin name at owner.
 func (is *instances) get(owner, name string, from ingredients) (*instanceRef, error) {
 	key := from.key(owner, name)
-	is.mu.Lock()
-	if ref := is.m[key]; ref != nil {
-		ref.refs++
-		is.mu.Unlock()
+	if ref := is.taken(key, from.meta); ref != nil {
 		return ref, nil
 	}
-	is.mu.Unlock()
-	in, err := is.build(owner, name, from, false)
+	ref, err := is.build(owner, name, from, false)
 	if err != nil {
 		return nil, err
 	}
+	ref.key, ref.refs = key, 1
+	is.mu.Lock()
+	is.m[key] = ref // one made with other metadata of the plugins in it goes with its users
+	is.mu.Unlock()
+	return ref, nil
+}
+
+// taken counts one more user of the instance called key, if there is one and
+// the metadata of the plugins in it is as it was.
+func (is *instances) taken(key string, meta metadata) *instanceRef {
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	if ref := is.m[key]; ref != nil { // built meanwhile by another
-		ref.refs++
-		closeInstance(in)
-		return ref, nil
+	ref := is.m[key]
+	if ref == nil {
+		return nil
 	}
-	ref := &instanceRef{Instance: in, key: key, refs: 1}
-	is.m[key] = ref
-	return ref, nil
+	for name, was := range ref.inner {
+		if !bytes.Equal(was, meta(name)) {
+			return nil
+		}
+	}
+	ref.refs++
+	return ref
 }
 
 // release gives instances back. Those without users are closed after the grace
@@ -115,7 +131,9 @@ func (is *instances) release(refs []*instanceRef) {
 	is.mu.Lock()
 	for _, r := range refs {
 		if r.refs--; r.refs == 0 {
-			delete(is.m, r.key)
+			if is.m[r.key] == r {
+				delete(is.m, r.key)
+			}
 			idle = append(idle, r)
 		}
 	}
@@ -137,66 +155,97 @@ func closeInstance(in *plugins.Instance) {
 }
 
 // build makes an instance. check says that it is only a trial.
-func (is *instances) build(owner, name string, from ingredients, check bool) (*plugins.Instance, error) {
+func (is *instances) build(owner, name string, from ingredients, check bool) (*instanceRef, error) {
+	b := &building{is: is, from: from, check: check, inner: map[string]json.RawMessage{}}
+	b.secrets = is.secretsOf(name, from.conf, from.resolved, from.meta(name))
+	in, err := b.build(owner, name)
+	if err != nil {
+		for _, u := range b.opened {
+			is.upstreams.abandon(u)
+		}
+		return nil, redact.New(b.secrets).Error(err)
+	}
+	in.Secrets = redact.New(b.secrets)
+	return &instanceRef{Instance: in, inner: b.inner}, nil
+}
+
+// building is an instance on its way.
+type building struct {
+	is      *instances
+	from    ingredients
+	check   bool // it is only a trial
+	opened  []plugins.Upstream
+	secrets []string
+	inner   map[string]json.RawMessage // metadata of the plugins in it
+}
+
+func (b *building) build(owner, name string) (*plugins.Instance, error) {
+	is, conf := b.is, b.from.conf
 	spec, ok := is.o.Catalog.Spec(name)
 	if !ok {
 		return nil, &plugins.UnknownError{Name: name}
 	}
-	m, err := plugins.MetaOf(from.conf)
+	m, err := plugins.MetaOf(conf)
 	if err != nil {
 		return nil, err
 	}
-	in := &plugins.Instance{Spec: spec, Priority: spec.Priority, ErrorResponse: m.ErrorResponse}
+	if err := m.FailMode.Check(spec); err != nil {
+		return nil, err
+	}
+	in := &plugins.Instance{Spec: spec, Priority: spec.Priority, ErrorResponse: m.ErrorResponse,
+		Open: m.FailMode == plugins.FailOpen, Book: &is.book}
 	if m.Priority != nil {
 		in.Priority = *m.Priority
 	}
 	if len(m.Filter) > 0 {
-		if in.Filter, err = filterFunc(m.Filter); err != nil {
+		if in.Filter, err = plugins.Filter(m.Filter); err != nil {
 			return nil, err
 		}
 	}
-	var opened []plugins.Upstream
-	env := is.env(owner, name, from.conf, from.meta, check, &opened)
-	env.Object = from.object
+	env := b.env(owner, name, conf, b.from.meta(name))
+	env.Object = b.from.object
 	in.Key = env.Key
-	in.Phases, err = spec.New(from.resolved, env)
-	abandon := func() {
-		for _, u := range opened {
-			is.upstreams.abandon(u)
-		}
-	}
-	if err != nil {
-		abandon()
+	if in.Phases, err = spec.New(b.from.resolved, env); err != nil {
 		return nil, err
 	}
-	if len(opened) > 0 {
+	if len(b.opened) > 0 {
 		stop := in.Phases.Close
 		in.Phases.Close = func() {
 			if stop != nil {
 				stop()
 			}
-			abandon()
+			for _, u := range b.opened {
+				is.upstreams.abandon(u)
+			}
 		}
 	}
-	if m.PreFunction != "" && !check {
-		if err := is.precede(in, m.PreFunction, from.conf); err != nil {
+	if m.PreFunction != "" && !b.check {
+		if err := is.precede(in, m.PreFunction, conf); err != nil {
 			closeInstance(in)
+			b.opened = nil // given back with it
 			return nil, err
 		}
 	}
 	return in, nil
 }
 
-// env is what the instance may reach. Upstreams it opens are added to opened.
-func (is *instances) env(owner, name string, conf, meta json.RawMessage, check bool, opened *[]plugins.Upstream) *plugins.Env {
+// secretsOf are the texts that a configuration and its metadata want unseen.
+func (is *instances) secretsOf(name string, conf, resolved, meta json.RawMessage) []string {
+	c := is.o.Catalog
+	return slices.Concat(redact.Differing(conf, resolved), c.Secrets(name, plugins.Conf, resolved), c.Secrets(name, plugins.MetadataPart, meta))
+}
+
+// env is what the instance may reach.
+func (b *building) env(owner, name string, conf, meta json.RawMessage) *plugins.Env {
+	is := b.is
 	e := &plugins.Env{
 		Key:   identity(owner, name, conf, nil),
 		Owner: owner, Name: name,
-		Log:      is.o.Log.With("plugin", name, "owner", owner),
+		Log:      redact.New(b.secrets).Logger(is.o.Log).With("plugin", name, "owner", owner),
 		Metadata: meta,
 		Shared:   is.o.Shared,
 		Now:      is.o.Now,
-		Check:    check,
+		Check:    b.check,
 		Upstream: func(id string, inline *resource.Upstream) (plugins.Upstream, error) {
 			key := owner + "#" + name
 			if inline != nil { // a plugin may have many: each has a state of its own
@@ -208,7 +257,7 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 			}
 			u, err := is.upstreams.forPlugin(key, id, inline)
 			if err == nil {
-				*opened = append(*opened, u)
+				b.opened = append(b.opened, u)
 			}
 			return u, err
 		},
@@ -229,7 +278,10 @@ func (is *instances) env(owner, name string, conf, meta json.RawMessage, check b
 		if !ok {
 			return plugins.Phases{}, &plugins.UnknownError{Name: inner}
 		}
-		own := is.env(owner+"/"+name, inner, filled, nil, check, opened)
+		meta := b.from.meta(inner)
+		b.inner[inner] = meta
+		b.secrets = append(b.secrets, is.secretsOf(inner, filled, filled, meta)...)
+		own := b.env(owner+"/"+name, inner, filled, meta)
 		if same[own.Key]++; same[own.Key] > 1 {
 			own.Key += "#" + strconv.Itoa(same[own.Key])
 		}
@@ -247,7 +299,8 @@ func (is *instances) apis() []plugins.API {
 			if spec.NewAPIs == nil {
 				continue
 			}
-			made, err := spec.NewAPIs(is.env("", name, nil, nil, false, nil))
+			b := &building{is: is}
+			made, err := spec.NewAPIs(b.env("", name, nil, nil))
 			if err != nil {
 				is.o.Log.Error("plugin has no APIs", "plugin", name, "err", err)
 			}
@@ -266,15 +319,6 @@ func identity(owner, name string, conf, meta json.RawMessage) string {
 		h.Write(meta)
 	}
 	return owner + "#" + name + "#" + hex.EncodeToString(h.Sum(nil)[:12])
-}
-
-// filterFunc compiles _meta.filter.
-func filterFunc(rule json.RawMessage) (func(*plugins.Ctx) bool, error) {
-	f, err := expr.Compile(rule, plugins.ExprValue)
-	if err != nil {
-		return nil, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
-	}
-	return f.Eval, nil
 }
 
 // keep counts one more user of an instance in use.

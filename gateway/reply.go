@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"sluice/gateway/errorpage"
+	"sluice/gateway/tally"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -103,7 +104,7 @@ func (w *walk) fault(err error) *plugins.Reply {
 		}
 		return &plugins.Reply{Status: status}
 	default:
-		w.Log().Error("request failed", "err", err)
+		w.logFailure("request failed", err)
 		return &plugins.Reply{Status: 500}
 	}
 }
@@ -145,7 +146,7 @@ func (w *walk) discard() {
 // where wanted, and the fields that plugins set before the response existed.
 func (w *walk) decorate() {
 	h := &w.Resp.Header
-	h.Set("Server", w.g.o.ServerHeader)
+	h.SetOwn("Server", w.g.o.ServerHeader)
 	if n := len(w.Tries); n > 0 {
 		last := w.Tries[n-1].Status
 		if w.g.o.UpstreamStatusAlways || last >= 500 && last <= 599 {
@@ -184,11 +185,12 @@ func (w *walk) upstreamStatus() string {
 	return w.Keep(b)
 }
 
-// sendFailed takes note of an answer that could not be delivered whole.
-func (w *walk) sendFailed(err error) {
-	var e *wire.Error
-	if errors.As(err, &e) && e.Side == wire.Client {
-		return // the client is gone: its business
+// logFailure logs an error, of a plugin's panic with the stack.
+func (w *walk) logFailure(msg string, err error) {
+	var f *plugins.Failure
+	if errors.As(err, &f) && f.Kind == tally.Panic {
+		w.Log().Error("panic, "+msg, "err", err, "phase", f.Phase.String(), "stack", string(f.Stack))
+		return
 	}
-	w.Log().Error("response cut short", "err", err)
+	w.Log().Error(msg, "err", err)
 }

@@ -40,10 +40,10 @@ func quiet(t testing.TB) *Gateway {
 	return g
 }
 
-// step takes one batch as Follow does.
-func (g *Gateway) step(snap *configcenter.Snapshot, b configcenter.Batch) *configcenter.Snapshot {
+// take takes one batch as Follow does.
+func (g *Gateway) take(snap *configcenter.Snapshot, b configcenter.Batch) *configcenter.Snapshot {
 	next, _ := snap.Next(b)
-	t, problems := g.comp.compile(g.live.Load(), next)
+	t, problems := g.comp.compile(g.live.Load(), next, next.Changes())
 	g.publish(t, problems)
 	return next
 }
@@ -53,18 +53,18 @@ func BenchmarkLoad100k(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		g := quiet(b)
-		g.step(nil, batch)
+		g.take(nil, batch)
 	}
 }
 
 func BenchmarkChangeOneOf100k(b *testing.B) {
 	g := quiet(b)
-	snap := g.step(nil, routes(100_000))
+	snap := g.take(nil, routes(100_000))
 	rev := snap.Rev()
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		rev++
-		snap = g.step(snap, configcenter.Batch{Rev: rev, Changes: []configcenter.Change{oneRoute(i%100_000, rev)}})
+		snap = g.take(snap, configcenter.Batch{Rev: rev, Changes: []configcenter.Change{oneRoute(i%100_000, rev)}})
 	}
 }
 
@@ -77,7 +77,7 @@ func BenchmarkHeapPerRoute(b *testing.B) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		batch := routes(n)
-		g.step(nil, batch)
+		g.take(nil, batch)
 		batch = configcenter.Batch{}
 		runtime.GC()
 		runtime.ReadMemStats(&after)
@@ -88,16 +88,16 @@ func BenchmarkHeapPerRoute(b *testing.B) {
 
 func TestUnchangedRoutesAreReused(t *testing.T) {
 	g := quiet(t)
-	snap := g.step(nil, routes(100))
+	snap := g.take(nil, routes(100))
 	before := g.comp.routes["r000007"].route
-	snap = g.step(snap, configcenter.Batch{Rev: 1000, Changes: []configcenter.Change{oneRoute(8, 1000)}})
+	snap = g.take(snap, configcenter.Batch{Rev: 1000, Changes: []configcenter.Change{oneRoute(8, 1000)}})
 	if g.comp.routes["r000007"].route != before {
 		t.Error("a change elsewhere rebuilt the route")
 	}
 	full := routes(100)
 	full.Rev = 1001
 	full.Changes[9] = oneRoute(8, 1000)
-	g.step(snap, full)
+	g.take(snap, full)
 	if g.comp.routes["r000007"].route != before {
 		t.Error("a full batch of the same revisions rebuilt the route")
 	}
@@ -105,13 +105,13 @@ func TestUnchangedRoutesAreReused(t *testing.T) {
 
 func TestRouterEqualsAFullRebuild(t *testing.T) {
 	g := quiet(t)
-	snap := g.step(nil, routes(200))
+	snap := g.take(nil, routes(200))
 	for i := range int64(50) {
 		c := oneRoute(int(i*3), 1000+i)
 		if i%5 == 0 {
 			c.Value = nil
 		}
-		snap = g.step(snap, configcenter.Batch{Rev: 1000 + i, Changes: []configcenter.Change{c}})
+		snap = g.take(snap, configcenter.Batch{Rev: 1000 + i, Changes: []configcenter.Change{c}})
 	}
 	r := g.live.Load().router
 	if !sameRouter(g.o.Mode, r) || !sameRouter(g.o.Mode, g.comp.rebuiltRouter()) {
@@ -126,10 +126,10 @@ func TestRouterEqualsAFullRebuild(t *testing.T) {
 
 func TestBadObjectKeepsItsLastGoodForm(t *testing.T) {
 	g := quiet(t)
-	snap := g.step(nil, routes(3))
+	snap := g.take(nil, routes(3))
 	bad := oneRoute(1, 50)
 	bad.Value = json.RawMessage(`{"uri":"/x","vars":[["a","??","b"]],"upstream_id":"1"}`)
-	snap = g.step(snap, configcenter.Batch{Rev: 50, Changes: []configcenter.Change{bad}})
+	snap = g.take(snap, configcenter.Batch{Rev: 50, Changes: []configcenter.Change{bad}})
 	if n := len(g.Problems()); n != 1 {
 		t.Fatalf("%d problems: %v", n, g.Problems())
 	}
@@ -137,7 +137,7 @@ func TestBadObjectKeepsItsLastGoodForm(t *testing.T) {
 	if _, ok := g.live.Load().router.Match(&in); !ok {
 		t.Error("the last good form is gone")
 	}
-	g.step(snap, configcenter.Batch{Rev: 51, Changes: []configcenter.Change{oneRoute(1, 51)}})
+	g.take(snap, configcenter.Batch{Rev: 51, Changes: []configcenter.Change{oneRoute(1, 51)}})
 	if n := len(g.Problems()); n != 0 {
 		t.Errorf("mended, still %d problems: %v", n, g.Problems())
 	}
@@ -145,18 +145,18 @@ func TestBadObjectKeepsItsLastGoodForm(t *testing.T) {
 
 func TestNothingIsLeftOfDeletedRoutes(t *testing.T) {
 	g := quiet(t)
-	snap := g.step(nil, routes(2))
+	snap := g.take(nil, routes(2))
 	for i := range int64(1000) {
 		id := fmt.Sprintf("u%d", i)
 		up := configcenter.Change{Kind: resource.Upstreams, ID: id, Create: 10, Mod: 100 + 4*i, Value: json.RawMessage(`{"nodes":{"127.0.0.1:1":1}}`)}
 		r := configcenter.Change{Kind: resource.Routes, ID: id, Create: 10, Mod: 101 + 4*i, Value: json.RawMessage(`{"uri":"/u","upstream_id":"` + id + `"}`)}
 		in := configcenter.Change{Kind: resource.Routes, ID: "i" + id, Create: 10, Mod: 101 + 4*i, Value: json.RawMessage(`{"uri":"/u","upstream":{"nodes":{"127.0.0.1:1":1}}}`)}
-		snap = g.step(snap, configcenter.Batch{Rev: 101 + 4*i, Changes: []configcenter.Change{up, r, in}})
+		snap = g.take(snap, configcenter.Batch{Rev: 101 + 4*i, Changes: []configcenter.Change{up, r, in}})
 		for j := range []*configcenter.Change{&up, &r, &in} {
 			c := []*configcenter.Change{&up, &r, &in}[j]
 			c.Value, c.Mod = nil, 102+4*i
 		}
-		snap = g.step(snap, configcenter.Batch{Rev: 102 + 4*i, Changes: []configcenter.Change{r, in, up}})
+		snap = g.take(snap, configcenter.Batch{Rev: 102 + 4*i, Changes: []configcenter.Change{r, in, up}})
 	}
 	k := g.comp
 	if len(k.routes) != 2 || len(k.users) != 0 || len(k.upstreams.users) != 1 || len(k.upstreams.slots) != 1 || k.upstreams.size > 3 {

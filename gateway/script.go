@@ -28,7 +28,8 @@ func (b *routeBuilder) steps() error {
 	if err != nil {
 		return err
 	}
-	in := &plugins.Instance{Spec: scriptSpec, Key: b.owner + "#script", Phases: sc.Phases()}
+	in := &plugins.Instance{Spec: scriptSpec, Key: b.owner + "#script", Phases: sc.Phases(),
+		Book: &b.instances.book}
 	b.r.uses = []*instanceRef{{Instance: in, refs: 1}}
 	b.r.chain = plugins.NewChain([]*plugins.Instance{in}, nil)
 	return nil

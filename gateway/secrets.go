@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -15,34 +14,37 @@ import (
 )
 
 // decrypted is conf with the fields in clear that the plugin's schema wants
-// encrypted in the store. What cannot be decrypted stays: it may be in clear.
+// encrypted in the store.
 func (o *Options) decrypted(name string, part plugins.Part, conf json.RawMessage) json.RawMessage {
-	s := o.Catalog.Schema(name, part)
-	if o.Keyring == nil || s == nil || len(s.EncryptFields()) == 0 {
-		return conf
+	if s := o.Catalog.Schema(name, part); s != nil {
+		return o.Keyring.DecryptConf(s.EncryptFields(), conf)
 	}
-	doc, err := schema.Decode(conf)
-	if err != nil {
-		return conf // Check will say what is wrong
-	}
-	o.Keyring.DecryptFields(s.EncryptFields(), doc)
-	plain, err := json.Marshal(doc)
-	if err != nil {
-		return conf
-	}
-	return plain
+	return conf
 }
 
-// decryptedKey is a private key in clear.
-func (o *Options) decryptedKey(text string) string {
-	if o.Keyring == nil {
-		return text
+// begin starts the version of k.snap for its secrets; managers are those whose
+// configurations, or values, have changed.
+func (k *compiler) begin(changes []resource.Ref) {
+	if k.keeper == nil {
+		return
 	}
-	plain, err := o.Keyring.DecryptKey(text)
-	if err != nil {
-		return text
+	var managers []string
+	for _, ref := range changes {
+		if ref.Kind == resource.Secrets {
+			managers = append(managers, ref.ID)
+			for id := range k.sslUsers[ref.ID] {
+				delete(k.clear, id)
+			}
+		}
 	}
-	return plain
+	snap := k.snap
+	k.session = k.keeper.Begin(func(id string) json.RawMessage {
+		item := snap.Get(resource.Secrets, id)
+		if item == nil {
+			return nil
+		}
+		return item.Raw
+	}, managers)
 }
 
 // resolve puts values in the place of references to secrets in conf. used
@@ -50,21 +52,14 @@ func (o *Options) decryptedKey(text string) string {
 // that a reference is unresolved; it stays as it is.
 func (k *compiler) resolve(conf json.RawMessage, used func(id string)) (resolved json.RawMessage, left bool) {
 	lower := bytes.Contains(conf, []byte("$secret://")) || bytes.Contains(bytes.ToLower(conf), []byte("$env://"))
-	if k.o.Secrets == nil || !lower {
+	if k.session == nil || !lower {
 		return conf, false
 	}
 	doc, err := schema.Decode(conf)
 	if err != nil {
 		return conf, true
 	}
-	doc, errs := k.o.Secrets.Fill(context.Background(), doc, func(id string) json.RawMessage {
-		used(id)
-		item := k.snap.Get(resource.Secrets, id)
-		if item == nil {
-			return nil
-		}
-		return item.Raw
-	})
+	doc, errs := k.session.Fill(doc, used)
 	for _, err := range errs {
 		k.o.Log.Error("secret cannot be resolved", "err", err)
 	}
@@ -76,15 +71,15 @@ func (k *compiler) resolve(conf json.RawMessage, used func(id string)) (resolved
 }
 
 // resolveText is resolve for one string, such as a certificate.
-func (k *compiler) resolveText(s string) (string, error) {
-	if !secret.IsRef(s) || k.o.Secrets == nil {
+func (k *compiler) resolveText(s string, used func(id string)) (string, error) {
+	if !secret.IsRef(s) || k.session == nil {
 		return s, nil
 	}
 	quoted, err := json.Marshal(s)
 	if err != nil {
 		return "", err
 	}
-	text, left := k.resolve(quoted, func(string) {})
+	text, left := k.resolve(quoted, used)
 	if left {
 		return "", fmt.Errorf("secret %s cannot be resolved", strings.SplitN(s, "?", 2)[0])
 	}
@@ -99,7 +94,12 @@ func (k *compiler) sslInClear(item *configcenter.Item) (*resource.SSL, error) {
 	if c, ok := k.clear[item.ID]; ok && c.from == def {
 		return c.to, nil
 	}
-	to, err := k.inClear(def)
+	to, err := k.inClear(def, func(id string) {
+		if k.sslUsers[id] == nil {
+			k.sslUsers[id] = map[string]struct{}{}
+		}
+		k.sslUsers[id][item.ID] = struct{}{}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (k *compiler) sslInClear(item *configcenter.Item) (*resource.SSL, error) {
 type clearSSL struct{ from, to *resource.SSL }
 
 // inClear is an ssl object with its keys decrypted and its references resolved.
-func (k *compiler) inClear(s *resource.SSL) (*resource.SSL, error) {
+func (k *compiler) inClear(s *resource.SSL, used func(id string)) (*resource.SSL, error) {
 	c := *s
 	c.Certs, c.Keys = append([]string(nil), s.Certs...), append([]string(nil), s.Keys...)
 	fields := []*string{&c.Cert, &c.Key}
@@ -121,15 +121,15 @@ func (k *compiler) inClear(s *resource.SSL) (*resource.SSL, error) {
 		fields = append(fields, &c.Keys[i])
 	}
 	for _, f := range fields {
-		text, err := k.resolveText(*f)
+		text, err := k.resolveText(*f, used)
 		if err != nil {
 			return nil, err
 		}
 		*f = text
 	}
-	c.Key = k.o.decryptedKey(c.Key)
+	c.Key = k.o.Keyring.KeyInClear(c.Key)
 	for i := range c.Keys {
-		c.Keys[i] = k.o.decryptedKey(c.Keys[i])
+		c.Keys[i] = k.o.Keyring.KeyInClear(c.Keys[i])
 	}
 	return &c, nil
 }

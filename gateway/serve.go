@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"bytes"
-	"net/netip"
+	"errors"
 	"runtime/debug"
 
 	"sluice/balancer"
@@ -30,6 +30,7 @@ type walk struct {
 	replay bytes.Reader       // body of the request, when it is in memory
 	sent   wire.Sent
 	body   replyBody
+	told   bool // the client is to see how long plugins take
 
 	filter wire.BodyFilter // w.filterBody, bound once
 }
@@ -57,8 +58,15 @@ func (g *Gateway) Serve(x *wire.Exchange) {
 		}
 		w.reply(w.Printed(rep))
 	}
+	if w.x.Resp.Status == hangUp && w.ReplySource != "upstream" {
+		w.Resp = &w.x.Resp // for the log; what is not answered is closed
+		return
+	}
 	w.respond()
 }
+
+// hangUp is nginx's status for closing the connection without an answer.
+const hangUp = 444
 
 // begin readies the connection's walk for a new request.
 func (g *Gateway) begin(x *wire.Exchange) *walk {
@@ -73,8 +81,9 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	}
 	t := g.live.Load()
 	w.x, w.table, w.route, w.chain, w.up = x, t, notFound, plugins.Empty, nil
-	w.tried, w.sent = w.tried[:0], wire.Sent{}
+	w.tried, w.sent, w.told = w.tried[:0], wire.Sent{}, false
 	w.Ctx.Reset(x.Context, &x.Req, t.consumers, g.o.Log)
+	w.Timeline().Begin(g.o.Timeline.Log)
 	w.SetMetadata(t.metadata)
 	w.Start = x.Began()
 	g.requests.Add(1)
@@ -109,7 +118,8 @@ func (w *walk) admit() *plugins.Reply {
 		return w.refuse(400)
 	}
 	w.Addr, w.Port = r.Remote.Addr().Unmap(), r.Remote.Port()
-	w.g.o.RealIP.apply(w)
+	w.g.o.RealIP.Apply(&w.Ctx)
+	w.told = w.g.o.Timeline.Ask(&w.Ctx)
 	w.forwarded()
 	if r.TLS != nil {
 		if status := w.table.certs.VerifyRequest(r.TLS, r.Host, w.Path); status != 0 {
@@ -250,6 +260,9 @@ func (w *walk) respond() {
 		w.Resp = &w.x.Resp
 		w.decorate()
 	}
+	if w.told {
+		w.g.o.Timeline.Tell(&w.Ctx)
+	}
 	var filter wire.BodyFilter
 	if w.chain.FiltersBody() || w.table.global.FiltersBody() {
 		filter = w.filter
@@ -262,6 +275,26 @@ func (w *walk) respond() {
 	w.sent = sent
 	if err != nil {
 		w.sendFailed(err)
+	}
+}
+
+// sendFailed takes note of an answer that could not be delivered whole. When a
+// body filter failed before anything had gone out, there is another one.
+func (w *walk) sendFailed(err error) {
+	var e *wire.Error
+	if errors.As(err, &e) && e.Side == wire.Client {
+		return // the client is gone: its business
+	}
+	w.logFailure("response cut short", err)
+	if f := (*plugins.Failure)(nil); w.sent.Total > 0 || !errors.As(err, &f) {
+		return
+	}
+	w.discard()
+	w.reply(&plugins.Reply{Status: 500})
+	w.Resp = &w.x.Resp
+	w.decorate()
+	if sent, err := w.x.Send(w.Resp, nil); err == nil {
+		w.sent = sent
 	}
 }
 
@@ -288,7 +321,6 @@ func (w *walk) filterBody(piece []byte, last bool) (out []byte, err error) {
 	c, global := &w.Ctx, w.table.global
 	for _, f := range [...]plugins.BodyFunc{global.BodyFilter, w.chain.BodyFilter, global.DelayedBody, w.chain.DelayedBody} {
 		if piece, err = f(c, piece, last); err != nil {
-			w.g.o.Log.Error("body filter failed", "err", err)
 			return nil, err
 		}
 	}
@@ -297,6 +329,7 @@ func (w *walk) filterBody(piece []byte, last bool) (out []byte, err error) {
 
 // end runs the log phase whatever happened before. A panic costs this request
 // only: it is logged with its stack and answered 500 when nothing was sent yet.
+// Those of plugins have become errors before.
 func (w *walk) end() {
 	if p := recover(); p != nil {
 		w.panicked(p)
@@ -306,14 +339,10 @@ func (w *walk) end() {
 	w.BytesSent, w.BodySent = w.sent.Total, w.sent.Body
 	w.runLog()
 	w.g.o.AccessLog.Write(&w.Ctx)
+	w.Timeline().End()
 }
 
 func (w *walk) runLog() {
-	defer func() {
-		if p := recover(); p != nil {
-			w.g.o.Log.Error("panic in log phase", "plugin", w.Running(), "panic", p, "stack", string(debug.Stack()))
-		}
-	}()
 	w.InGlobalRules(w.chain)
 	w.table.global.Log(&w.Ctx)
 	w.InGlobalRules(nil)
@@ -321,7 +350,7 @@ func (w *walk) runLog() {
 }
 
 func (w *walk) panicked(p any) {
-	w.g.o.Log.Error("panic, request answered 500", "plugin", w.Running(), "panic", p, "stack", string(debug.Stack()))
+	w.g.o.Log.Error("panic, request answered 500", "panic", p, "stack", string(debug.Stack()))
 	if w.sent.Total > 0 {
 		return
 	}
@@ -357,11 +386,4 @@ func hostOnly(host string) string {
 		}
 	}
 	return host
-}
-
-// RealIP is nginx's real_ip: peers in From may tell the client's address in Header.
-type RealIP struct {
-	Header    string // "" off; "proxy_protocol": the listener did it already
-	From      []netip.Prefix
-	Recursive bool
 }

@@ -6,12 +6,14 @@ import (
 	"io"
 	"net/netip"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
 	"sluice/gateway/accesslog"
+	"sluice/gateway/origin"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/router"
@@ -61,9 +63,9 @@ func BenchmarkServe(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			g := New(Options{Catalog: catalog, Shared: &plugins.Shared{}, Mode: router.HostURI, AccessLog: c.log,
 				ServerHeader: "APISIX/3.18.0", Charset: "utf-8", Grace: time.Millisecond,
-				RealIP: RealIP{Header: "X-Real-IP", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
+				RealIP: origin.RealIP{Header: "X-Real-IP", From: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}}})
 			defer g.Close()
-			g.step(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1,
+			g.take(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1,
 				Value: json.RawMessage(`{"uri":"/*","plugins":{"answer":{}}}`)}}})
 			x := &wire.Exchange{Context: context.Background(), Sender: &sink{}}
 			b.ReportAllocs()
@@ -72,6 +74,58 @@ func BenchmarkServe(b *testing.B) {
 				h.Reset()
 				h.Add("User-Agent", "bench")
 				h.Add("Accept", "*/*")
+				x.Req = wire.Request{Method: "GET", Target: "/hello", Host: "foo.com", Major: 1, Minor: 1, Header: h,
+					Remote: netip.MustParseAddrPort("127.0.0.1:4000"), Local: netip.MustParseAddrPort("127.0.0.1:9080")}
+				g.Serve(x)
+			}
+			if s := x.Sender.(*sink).status; s != 200 {
+				b.Fatal(s)
+			}
+		})
+	}
+}
+
+// BenchmarkPlugins is BenchmarkServe's walk through n plugins that do nothing,
+// each in three phases: what is measured is the runner's part, counting and
+// guarding included.
+func BenchmarkPlugins(b *testing.B) {
+	nothing := plugins.Phases{Access: func(*plugins.Ctx) (*plugins.Reply, error) { return nil, nil },
+		HeaderFilter: func(*plugins.Ctx) error { return nil }, Log: func(*plugins.Ctx) {}}
+	ok := &plugins.Reply{Status: 200, Body: []byte("hello world\n")}
+	reg := plugins.Registry{"answer": {Name: "answer", Priority: -1, Schema: `{"type":"object"}`,
+		New: plugins.Build(func(*struct{}, *plugins.Env) (plugins.Phases, error) {
+			return plugins.Phases{Access: func(*plugins.Ctx) (*plugins.Reply, error) { return ok, nil }}, nil
+		})}}
+	names := []string{"answer"}
+	for i := range 20 {
+		name := "nothing" + strconv.Itoa(i)
+		names = append(names, name)
+		reg[name] = &plugins.Spec{Name: name, Schema: `{"type":"object"}`,
+			New: plugins.Build(func(*struct{}, *plugins.Env) (plugins.Phases, error) { return nothing, nil })}
+	}
+	catalog, _, err := plugins.NewCatalog(reg, names)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, n := range []int{0, 5, 20} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			confs := map[string]struct{}{}
+			for _, name := range names[:n+1] {
+				confs[name] = struct{}{}
+			}
+			text, err := json.Marshal(map[string]any{"uri": "/*", "plugins": confs})
+			if err != nil {
+				b.Fatal(err)
+			}
+			g := New(Options{Catalog: catalog, Shared: &plugins.Shared{}, Mode: router.HostURI, Grace: time.Millisecond})
+			defer g.Close()
+			g.take(nil, configcenter.Batch{Rev: 1, Full: true, Changes: []configcenter.Change{
+				{Kind: resource.Routes, ID: "1", Create: 1, Mod: 1, Value: text}}})
+			x := &wire.Exchange{Context: context.Background(), Sender: &sink{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				h := x.Req.Header
+				h.Reset()
 				x.Req = wire.Request{Method: "GET", Target: "/hello", Host: "foo.com", Major: 1, Minor: 1, Header: h,
 					Remote: netip.MustParseAddrPort("127.0.0.1:4000"), Local: netip.MustParseAddrPort("127.0.0.1:9080")}
 				g.Serve(x)

@@ -6,6 +6,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/configcenter/resource"
+	"sluice/gateway/tally"
 )
 
 // WaitRev returns when a version of at least rev is live, or with ctx's error.
@@ -42,6 +43,9 @@ func (g *Gateway) EachHealth(f func(name, ip, port string, up bool)) {
 		}
 	}
 }
+
+// PluginCounts are what the plugins in use did since the start.
+func (g *Gateway) PluginCounts() []tally.Reading { return g.comp.instances.book.Read() }
 
 // Requests is the number of requests begun since the start.
 func (g *Gateway) Requests() int64 { return g.requests.Load() }

@@ -1,8 +1,10 @@
 package gateway_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -85,4 +87,39 @@ func TestContent(t *testing.T) {
 		}
 	}
 	<-closed
+}
+
+// BenchmarkReply is a request answered by a plugin, over loopback.
+func BenchmarkReply(b *testing.B) {
+	reg := plugins.Registry{"stored": {Name: "stored", Schema: `{"type":"object"}`,
+		New: plugins.Build(func(*struct{}, *plugins.Env) (plugins.Phases, error) {
+			rep := &plugins.Reply{Status: 200, Body: &plugins.Content{Bytes: make([]byte, 1024)}}
+			return plugins.Phases{Access: func(*plugins.Ctx) (*plugins.Reply, error) { return rep, nil }}, nil
+		})}}
+	g := start(b, reg)
+	g.put(resource.Routes, "1", `{"uri":"/*","plugins":{"stored":{}}}`)
+	c, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := io.WriteString(c, "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			b.Fatal(err)
+		}
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				b.Fatal(err)
+			}
+			if len(line) == 2 {
+				if _, err := r.Discard(1024); err != nil {
+					b.Fatal(err)
+				}
+				break
+			}
+		}
+	}
 }

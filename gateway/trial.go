@@ -1,9 +1,10 @@
 package gateway
 
 import (
+	"encoding/json"
+
 	"sluice/configcenter/resource"
 	"sluice/plugins"
-	"sluice/router/expr"
 )
 
 // Try makes of an object what the gateway would, and throws it away: what the
@@ -30,30 +31,15 @@ func (g *Gateway) TryPlugin(spec *plugins.Spec, owner string, conf []byte, strea
 	if stream {
 		return nil // stream routes are not served yet: the schema is all there is
 	}
-	from := ingredients{conf: conf, resolved: conf}
+	from := ingredients{conf: conf, resolved: conf, meta: func(string) json.RawMessage { return nil }}
 	if snap := g.Snapshot(); snap != nil {
-		from.meta, _ = metadataOf(g.comp.o, snap, spec.Name) // what is wrong with it was reported when it came
+		from.meta = g.comp.o.metadataOf(snap) // what is wrong with it was reported when it came
 		from.objects = objectsOf(spec, conf, snap)
 	}
-	in, err := g.comp.instances.build(owner, spec.Name, from, true)
+	ref, err := g.comp.instances.build(owner, spec.Name, from, true)
 	if err != nil {
 		return err
 	}
-	closeInstance(in)
+	closeInstance(ref.Instance)
 	return nil
-}
-
-// CheckVars checks an expression over variables, the names in it included.
-func CheckVars(rule []byte) error {
-	var bad error
-	_, err := expr.Compile(rule, func(name string) func(*plugins.Ctx) expr.Value {
-		if err := plugins.CheckVariable(name); err != nil && bad == nil {
-			bad = err
-		}
-		return plugins.ExprValue(name)
-	})
-	if err != nil {
-		return err
-	}
-	return bad
 }

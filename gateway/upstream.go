@@ -256,7 +256,7 @@ func (us *upstreams) clientCert(u *upstream) error {
 		}
 		u.cert = c
 	case t.ClientCert != "":
-		c, err := tls.X509KeyPair([]byte(t.ClientCert), []byte(us.o.decryptedKey(t.ClientKey)))
+		c, err := tls.X509KeyPair([]byte(t.ClientCert), []byte(us.o.Keyring.KeyInClear(t.ClientKey)))
 		if err != nil {
 			return fmt.Errorf("tls.client_cert: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sluice/configcenter/schema"
+	"sluice/gateway/redact"
 )
 
 // Part is which of a plugin's schemas a configuration is held against.
@@ -37,6 +38,10 @@ const metaSchema = `{"type":"object","additionalProperties":false,"properties":{
 "priority":{"type":"integer","description":"priority of plugins by customized order"},
 "filter":{"type":"array","description":"filter determines whether the plugin needs to be executed at runtime"},
 "pre_function":{"type":"string","description":"function to be executed in each phase before execution of plugins. The pre_function will have access to two arguments: ` + "`conf` and `ctx`" + `."}}}`
+
+// ownMeta are the members of _meta that APISIX does not have. They are checked,
+// but do not show in the schemas: who compares those with APISIX's finds them equal.
+const ownMeta = `,"fail_mode":{}}}`
 
 // NewCatalog compiles the schemas of those plugins of reg that enabled names.
 // Names that reg lacks come back in missing.
@@ -74,23 +79,34 @@ func newEntry(s *Spec) (*entry, error) {
 		if part.text == "" {
 			continue
 		}
-		text := part.text
-		if part.inject {
-			var err error
-			if text, err = injectMeta(text); err != nil {
-				return nil, fmt.Errorf("plugin %s: %s: %w", s.Name, part.name, err)
-			}
-		}
-		compiled, err := schema.Compile(s.Name+"/"+part.name, text)
-		if err != nil {
+		var err error
+		if *part.to, err = compilePart(s.Name+"/"+part.name, part.text, part.inject); err != nil {
 			return nil, fmt.Errorf("plugin %s: %s: %w", s.Name, part.name, err)
 		}
-		*part.to = compiled
 	}
 	return e, nil
 }
 
-func injectMeta(text string) (string, error) {
+func compilePart(name, text string, inject bool) (*schema.Schema, error) {
+	if !inject {
+		return schema.Compile(name, text)
+	}
+	checked, err := injectMeta(text, strings.TrimSuffix(metaSchema, "}}")+ownMeta)
+	if err != nil {
+		return nil, err
+	}
+	shown, err := injectMeta(text, metaSchema)
+	if err != nil {
+		return nil, err
+	}
+	s, err := schema.Compile(name, checked)
+	if err != nil {
+		return nil, err
+	}
+	return s.ShownAs(shown), nil
+}
+
+func injectMeta(text, meta string) (string, error) {
 	var doc, props map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(text), &doc); err != nil {
 		return "", err
@@ -103,7 +119,7 @@ func injectMeta(text string) (string, error) {
 	if props == nil {
 		props = map[string]json.RawMessage{}
 	}
-	props["_meta"] = json.RawMessage(metaSchema)
+	props["_meta"] = json.RawMessage(meta)
 	b, err := json.Marshal(props)
 	if err != nil {
 		return "", err
@@ -141,6 +157,15 @@ func (c *Catalog) Schema(name string, p Part) *schema.Schema {
 	return e.conf
 }
 
+// Secrets are the texts in conf that the schema of the part wants encrypted.
+func (c *Catalog) Secrets(name string, p Part, conf json.RawMessage) []string {
+	s := c.Schema(name, p)
+	if s == nil {
+		return nil
+	}
+	return redact.Strings(conf, s.EncryptFields())
+}
+
 // UnknownError names a plugin that is not enabled or does not exist.
 type UnknownError struct{ Name string }
 
@@ -163,7 +188,7 @@ func (c *Catalog) Check(name string, conf json.RawMessage, p Part) (json.RawMess
 		return conf, nil
 	}
 	filled, err := s.Check(conf)
-	if err != nil {
+	if err = redact.Conf(conf, s.EncryptFields()).Error(err); err != nil {
 		return nil, fmt.Errorf("failed to check the configuration of plugin %s err: %w", name, err)
 	}
 	return filled, nil

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"sluice/gateway/redact"
+	"sluice/gateway/tally"
 )
 
 // Meta is the _meta member that every plugin configuration may carry. The
@@ -15,6 +18,7 @@ type Meta struct {
 	Filter        json.RawMessage `json:"filter"`
 	ErrorResponse any             `json:"error_response"`
 	PreFunction   string          `json:"pre_function"`
+	FailMode      FailMode        `json:"fail_mode"`
 }
 
 // MetaOf reads the _meta member of a plugin's configuration.
@@ -46,6 +50,13 @@ type Instance struct {
 	// Before runs before each phase function of the instance, with the phase's
 	// name in configuration ("header_filter"); nil: nothing does.
 	Before func(c *Ctx, phase string)
+	// Open says that a request goes on without the instance when that fails
+	// (_meta.fail_mode); otherwise it is answered 500.
+	Open bool
+	// Secrets must not be seen in what the instance logs or fails with.
+	Secrets *redact.Texts
+	// Book is where the instance is counted; nil: it is not.
+	Book *tally.Book
 }
 
 // filtered is where the answer of an instance's Filter is kept on a request.
@@ -77,20 +88,25 @@ type Chain struct {
 	instances                    []*Instance
 }
 
-type replyStep struct {
+// turn is an instance's part in one phase.
+type turn struct {
 	in *Instance
+	at *tally.Counts
+}
+type replyStep struct {
+	turn
 	do func(*Ctx) (*Reply, error)
 }
 type headerStep struct {
-	in *Instance
+	turn
 	do func(*Ctx) error
 }
 type bodyStep struct {
-	in *Instance
+	turn
 	do BodyFunc
 }
 type logStep struct {
-	in *Instance
+	turn
 	do func(*Ctx)
 }
 
@@ -117,37 +133,38 @@ func (ch *Chain) place(in *Instance, added bool) {
 	if in.Before != nil {
 		p = in.preceded()
 	}
+	at := func(phase tally.Phase) turn { return turn{in, in.Book.Of(in.Spec.Name, phase)} }
 	if p.Rewrite != nil {
 		switch {
 		case !added:
-			ch.rewrite = append(ch.rewrite, replyStep{in, p.Rewrite})
+			ch.rewrite = append(ch.rewrite, replyStep{at(tally.Rewrite), p.Rewrite})
 		case !in.Spec.Auth:
-			ch.rewriteInConsumer = append(ch.rewriteInConsumer, replyStep{in, p.Rewrite})
+			ch.rewriteInConsumer = append(ch.rewriteInConsumer, replyStep{at(tally.RewriteInConsumer), p.Rewrite})
 		}
 	}
 	if p.Access != nil {
-		ch.access = append(ch.access, replyStep{in, p.Access})
+		ch.access = append(ch.access, replyStep{at(tally.Access), p.Access})
 	}
 	if p.BeforeProxy != nil {
-		ch.beforeProxy = append(ch.beforeProxy, replyStep{in, p.BeforeProxy})
+		ch.beforeProxy = append(ch.beforeProxy, replyStep{at(tally.BeforeProxy), p.BeforeProxy})
 	}
 	if p.Received != nil {
-		ch.received = append(ch.received, headerStep{in, p.Received})
+		ch.received = append(ch.received, headerStep{at(tally.Received), p.Received})
 	}
 	if p.HeaderFilter != nil {
-		ch.header = append(ch.header, headerStep{in, p.HeaderFilter})
+		ch.header = append(ch.header, headerStep{at(tally.HeaderFilter), p.HeaderFilter})
 	}
 	if p.DelayedHeader != nil {
-		ch.delayedHeader = append(ch.delayedHeader, headerStep{in, p.DelayedHeader})
+		ch.delayedHeader = append(ch.delayedHeader, headerStep{at(tally.DelayedHeader), p.DelayedHeader})
 	}
 	if p.BodyFilter != nil {
-		ch.body = append(ch.body, bodyStep{in, p.BodyFilter})
+		ch.body = append(ch.body, bodyStep{at(tally.BodyFilter), p.BodyFilter})
 	}
 	if p.DelayedBody != nil {
-		ch.delayed = append(ch.delayed, bodyStep{in, p.DelayedBody})
+		ch.delayed = append(ch.delayed, bodyStep{at(tally.DelayedBody), p.DelayedBody})
 	}
 	if p.Log != nil {
-		ch.log = append(ch.log, logStep{in, p.Log})
+		ch.log = append(ch.log, logStep{at(tally.Log), p.Log})
 	}
 }
 
@@ -183,106 +200,3 @@ func (ch *Chain) Has(name string) bool { return ch.names[name] }
 
 // Instances are those of the chain, in the order of running.
 func (ch *Chain) Instances() []*Instance { return ch.instances }
-
-// Rewrite runs the rewrite phase. A reply ends the walk.
-func (ch *Chain) Rewrite(c *Ctx) (*Reply, error) { return ch.run(c, ch.rewrite) }
-
-// RewriteInConsumer runs the rewrite phase of what the consumer added.
-func (ch *Chain) RewriteInConsumer(c *Ctx) (*Reply, error) { return ch.run(c, ch.rewriteInConsumer) }
-
-// Access runs the access phase.
-func (ch *Chain) Access(c *Ctx) (*Reply, error) { return ch.run(c, ch.access) }
-
-// BeforeProxy runs before each try at an upstream.
-func (ch *Chain) BeforeProxy(c *Ctx) (*Reply, error) { return ch.run(c, ch.beforeProxy) }
-
-func (ch *Chain) run(c *Ctx, steps []replyStep) (*Reply, error) {
-	for i := range steps {
-		s := &steps[i]
-		if c.skips(s.in) || !s.in.takesPart(c) {
-			continue
-		}
-		c.running = s.in
-		rep, err := s.do(c)
-		if err != nil {
-			return nil, fmt.Errorf("plugin %s: %w", s.in.Spec.Name, err)
-		}
-		if rep != nil {
-			if _, stored := rep.Body.(*Content); rep.Status >= 400 && s.in.ErrorResponse != nil && !stored {
-				rep = &Reply{Status: rep.Status, Header: rep.Header, Body: s.in.ErrorResponse}
-			}
-			return rep, nil
-		}
-	}
-	c.running = nil
-	return nil, nil
-}
-
-// Received runs when an upstream's response header is in c.Resp, as it came.
-func (ch *Chain) Received(c *Ctx) error { return runHeader(c, ch.received) }
-
-// HeaderFilter runs once the response header is in c.Resp. An error of one
-// instance does not keep the others from running; the first is returned.
-func (ch *Chain) HeaderFilter(c *Ctx) error { return runHeader(c, ch.header) }
-
-// DelayedHeader runs after every HeaderFilter, in the same way.
-func (ch *Chain) DelayedHeader(c *Ctx) error { return runHeader(c, ch.delayedHeader) }
-
-func runHeader(c *Ctx, steps []headerStep) error {
-	var first error
-	for i := range steps {
-		h := &steps[i]
-		if c.skips(h.in) || !h.in.takesPart(c) {
-			continue
-		}
-		c.running = h.in
-		if err := h.do(c); err != nil && first == nil {
-			first = fmt.Errorf("plugin %s: %w", h.in.Spec.Name, err)
-		}
-	}
-	c.running = nil
-	return first
-}
-
-// FiltersBody says whether any instance looks at the response body. When none
-// does, the engine copies it straight through.
-func (ch *Chain) FiltersBody() bool { return len(ch.body)+len(ch.delayed) > 0 }
-
-// BodyFilter passes a piece of the response body through every BodyFilter.
-func (ch *Chain) BodyFilter(c *Ctx, piece []byte, last bool) ([]byte, error) {
-	return runFilters(c, ch.body, piece, last)
-}
-
-// DelayedBody passes a piece through every DelayedBody.
-func (ch *Chain) DelayedBody(c *Ctx, piece []byte, last bool) ([]byte, error) {
-	return runFilters(c, ch.delayed, piece, last)
-}
-
-func runFilters(c *Ctx, fs []bodyStep, piece []byte, last bool) ([]byte, error) {
-	var err error
-	for i := range fs {
-		f := &fs[i]
-		if c.skips(f.in) || !f.in.takesPart(c) {
-			continue
-		}
-		c.running = f.in
-		if piece, err = f.do(c, piece, last); err != nil {
-			return nil, fmt.Errorf("plugin %s: %w", f.in.Spec.Name, err)
-		}
-	}
-	c.running = nil
-	return piece, nil
-}
-
-// Log runs after the response was sent, or given up.
-func (ch *Chain) Log(c *Ctx) {
-	for i := range ch.log {
-		l := &ch.log[i]
-		if c.skips(l.in) || !l.in.takesPart(c) {
-			continue
-		}
-		c.running = l.in
-		l.do(c)
-	}
-	c.running = nil
-}

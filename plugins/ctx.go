@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/configcenter/resource"
+	"sluice/gateway/tally"
 	"sluice/gateway/wire"
 )
 
@@ -19,7 +20,9 @@ import (
 // nor may strings taken from it (strings.Clone what must live longer).
 //
 // As a context.Context it ends when the client is gone or the server gives up
-// on the request.
+// on the request. Whoever derives contexts, or goes on beside the request, is
+// given the field Context instead: that one stays as it is when the Ctx goes to
+// the next request.
 type Ctx struct {
 	context.Context
 
@@ -66,12 +69,16 @@ type Ctx struct {
 
 	RateLimit RateLimit // the last limit that counted this request ($rate_limiting_info)
 
-	RequestID  string   // set on first use by ID or by request-id
-	PluginsRun []string // names run, only in debug mode
+	RequestID string // set on first use by ID or by request-id
 
 	routeChain *Chain    // the route's chain while the global rules run, else nil
 	running    *Instance // whose code is on the stack
 	skipped    []string  // plugins that Skip named
+
+	timeline tally.Timeline
+	dropped  []*Instance // that failed, and are left out
+	changed  []*Instance // that may fail, and have changed some of the body
+	header   keptHeader
 
 	originals []Param
 	exits     []func(*Ctx, *Reply) *Reply
@@ -154,9 +161,11 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)
+	c.timeline.End()
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
 		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
-		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch()}
+		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch(),
+		timeline: c.timeline, dropped: c.dropped[:0], changed: c.changed[:0], header: c.header}
 }
 
 // InGlobalRules tells the Ctx that the global rules' chain runs now, and which
@@ -166,7 +175,8 @@ func (c *Ctx) InGlobalRules(route *Chain) { c.routeChain = route }
 
 func (c *Ctx) skips(in *Instance) bool {
 	return c.routeChain != nil && in.Spec.PreferRoute && c.routeChain.names[in.Spec.Name] ||
-		len(c.skipped) != 0 && slices.Contains(c.skipped, in.Spec.Name)
+		len(c.skipped) != 0 && slices.Contains(c.skipped, in.Spec.Name) ||
+		len(c.dropped) != 0 && slices.Contains(c.dropped, in)
 }
 
 // Skip leaves the plugin called name out for the rest of the request, wherever
@@ -216,6 +226,9 @@ func (c *Ctx) Log() *slog.Logger {
 		if c.RequestID != "" {
 			c.log = c.log.With("request_id", c.RequestID)
 		}
+	}
+	if c.running != nil && c.running.Secrets != nil {
+		return c.running.Secrets.Logger(c.log)
 	}
 	return c.log
 }

@@ -10,6 +10,8 @@ import (
 	"mime/multipart"
 	"strconv"
 	"strings"
+
+	"sluice/gateway/jsonpath"
 )
 
 // Limits bound what variables read of request bodies, in bytes. 0 stands for
@@ -179,7 +181,7 @@ func partsTable(body []byte, contentType string) (any, error) {
 type bodyPath struct {
 	text  string
 	names []string
-	steps []step // JSONPath; nil for plain names
+	steps jsonpath.Path // JSONPath; nil for plain names
 }
 
 func parseBodyPath(text string) (bodyPath, error) {
@@ -188,7 +190,7 @@ func parseBodyPath(text string) (bodyPath, error) {
 		if text[0] == '.' || text[0] == '[' {
 			dot = ""
 		}
-		steps, err := parseJSONPath("$" + dot + text)
+		steps, err := jsonpath.Parse("$" + dot + text)
 		if err != nil {
 			return bodyPath{}, fmt.Errorf("JSONPath %q: %w", text, err)
 		}
@@ -209,7 +211,7 @@ func (p *bodyPath) find(c *Ctx) any {
 		return nil
 	}
 	if p.steps != nil {
-		found := queryJSON(p.steps, root)
+		found := p.steps.Query(root)
 		if len(found) == 0 {
 			return nil
 		}

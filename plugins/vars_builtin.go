@@ -54,6 +54,7 @@ var builtins = map[string]source{
 	"bytes_sent":           {app: func(c *Ctx, b []byte) ([]byte, bool) { return strconv.AppendInt(b, c.BytesSent, 10), true }},
 	"body_bytes_sent":      {app: func(c *Ctx, b []byte) ([]byte, bool) { return strconv.AppendInt(b, c.BodySent, 10), true }},
 	"request_completion":   {get: requestCompletion},
+	"plugin_timeline":      {app: func(c *Ctx, b []byte) ([]byte, bool) { return c.timeline.Append(b) }},
 	"apisix_request_id":    {app: func(c *Ctx, b []byte) ([]byte, bool) { return c.AppendID(b), true }},
 	"route_id":             {get: routeID},
 	"route_name":           {get: routeName},

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"sluice/router/expr"
@@ -88,4 +89,28 @@ func dataValue(v any) expr.Value {
 		return expr.Value{Kind: expr.Number, Str: s}
 	}
 	return expr.Value{Kind: expr.Bool, Str: s}
+}
+
+// Filter compiles _meta.filter.
+func Filter(rule json.RawMessage) (func(*Ctx) bool, error) {
+	f, err := expr.Compile(rule, ExprValue)
+	if err != nil {
+		return nil, fmt.Errorf("failed to validate the 'vars' expression: %w", err)
+	}
+	return f.Eval, nil
+}
+
+// CheckVars checks an expression over variables, the names in it included.
+func CheckVars(rule []byte) error {
+	var bad error
+	_, err := expr.Compile(rule, func(name string) func(*Ctx) expr.Value {
+		if err := CheckVariable(name); err != nil && bad == nil {
+			bad = err
+		}
+		return ExprValue(name)
+	})
+	if err != nil {
+		return err
+	}
+	return bad
 }

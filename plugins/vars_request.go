@@ -206,15 +206,14 @@ func isKey(name, key string) bool {
 // only when there are several.
 func headerValue(h *wire.Header, key, sep string) (value string, ok bool) {
 	for i := range h.Len() {
-		f := h.At(i)
-		if !isKey(f.Name, key) {
+		if !isKey(h.NameAt(i), key) {
 			continue
 		}
-		if ok {
+		if f := h.At(i); ok {
 			value += sep + f.Value
-			continue
+		} else {
+			value, ok = f.Value, true
 		}
-		value, ok = f.Value, true
 	}
 	return value, ok
 }

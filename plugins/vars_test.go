@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/configcenter/resource"
+	"sluice/gateway/jsonpath"
 	"sluice/gateway/wire"
 )
 
@@ -259,9 +260,9 @@ func FuzzJSONPath(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		steps, err := parseJSONPath("$." + s)
+		steps, err := jsonpath.Parse("$." + s)
 		if err == nil {
-			queryJSON(steps, map[string]any{"a": []any{map[string]any{"b": "c"}, "x"}, "x": nil})
+			steps.Query(map[string]any{"a": []any{map[string]any{"b": "c"}, "x"}, "x": nil})
 		}
 	})
 }

@@ -100,7 +100,7 @@ func (s *scenario) settings() (map[string]any, error) {
 // prefix of its own.
 func (s *scenario) useStore(conf map[string]any) error {
 	if s.store == nil {
-		v, err := newStoreView(s.ip)
+		v, err := newStoreView(s.ip, s.shared)
 		if err != nil {
 			return err
 		}

@@ -31,12 +31,16 @@ var layers = []struct {
 	pattern string
 	layer   int
 }{
+	{"gateway/lane", -1},
 	{"conf", 0}, {"configcenter/resource", 0}, {"configcenter/resource/**", 0}, {"configcenter/schema", 0},
-	{"gateway/wire", 0}, {"router/expr", 0},
+	{"gateway/wire", 0}, {"gateway/tally", 0}, {"gateway/redact", 0}, {"gateway/jsonpath", 0}, {"router/expr", 0},
 	{"router", 1}, {"balancer", 1}, {"balancer/probe", 2}, {"configcenter", 1}, {"plugins", 1},
 	{"gateway/lua/value", 0}, {"gateway/lua/*", 1}, {"plugins/internal/redisx", 2}, {"plugins/internal/*", 3},
 	{"gateway/stream", 3}, {"gateway/*", 2}, {"admin", 3}, {"admin/*", 2},
-	{"configcenter/relay/*", 2}, {"configcenter/adapter/mvcc", 1}, {"configcenter/adapter/*", 2}, {"configcenter/*", 3},
+	{"configcenter/relay/*", 2},
+	{"configcenter/adapter/mvcc", 0}, {"configcenter/adapter/auth", 1}, {"configcenter/adapter/index", 1}, {"configcenter/adapter/sqllog", 2},
+	{"configcenter/adapter/backend", 4}, {"configcenter/adapter/backendtest", 5}, {"configcenter/adapter/*", 3},
+	{"configcenter/*", 3},
 	{"balancer/discovery/*", 3}, {"plugins/all", 5}, {"plugins/*", 4},
 	{"gateway", 4},
 	{"cmd/*", 6}, {"t", 7}, {"t/*", 7},

@@ -157,7 +157,7 @@ func TestWalk(t *testing.T) {
 func TestStoreView(t *testing.T) {
 	t.Parallel()
 	ip := newScenario(t.TempDir(), nil).ip
-	v, err := newStoreView(ip)
+	v, err := newStoreView(ip, sharedStore)
 	if err != nil {
 		t.Fatal(err)
 	}

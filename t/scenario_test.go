@@ -15,10 +15,13 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"sluice/configcenter/adapter/backendtest"
 )
 
 // subjects are the folders of scenarios.
-var subjects = []string{"plugin", "router", "upstream", "admin", "config", "stream", "tls", "lua"}
+var subjects = []string{"plugin", "router", "upstream", "admin", "config", "stream", "tls", "lua", "security"}
 
 // limit is how long anything that must happen may take on a slow machine.
 const limit = 30 * time.Second
@@ -30,7 +33,11 @@ var keep = flag.Bool("keep", false, "keep the folders of the scenarios")
 // TestMain removes what the tests share.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code := m.Run()
+	if dir := os.Getenv(asEtcd); dir != "" {
+		fmt.Fprintln(os.Stderr, beEtcd(dir, os.Getenv(asEtcd+"_ADDR")))
+		os.Exit(1)
+	}
+	code := backendtest.Run(m)
 	closeShared()
 	os.Exit(code)
 }
@@ -49,19 +56,25 @@ func TestScenarios(t *testing.T) {
 		}
 		t.Run(subject, func(t *testing.T) {
 			t.Parallel()
-			bin, err := binary()
-			if err != nil {
-				t.Fatal(err)
-			}
-			p := params(files, (*scenario).launchReal)
-			setup := p.Setup
-			p.Setup = func(env *testscript.Env) error {
-				env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
-				return setup(env)
-			}
-			testscript.Run(t, p)
+			runReal(t, files, (*scenario).launchReal)
 		})
 	}
+}
+
+// runReal runs scripts with the real binary in their PATH.
+func runReal(t *testing.T, files []string, launch func(*scenario) error) {
+	t.Helper()
+	bin, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := params(files, launch)
+	setup := p.Setup
+	p.Setup = func(env *testscript.Env) error {
+		env.Setenv("PATH", filepath.Dir(bin)+string(os.PathListSeparator)+env.Getenv("PATH"))
+		return setup(env)
+	}
+	testscript.Run(t, p)
 }
 
 // params make testscript run files; launch starts what the verbs talk to.
@@ -103,6 +116,7 @@ type scenario struct {
 
 	gateway   *gateway
 	upstreams map[string]*upstream
+	shared    func() (*clientv3.Client, error) // the store that scenarios share
 	store     *storeView
 	answer    *answer
 	dirty     bool // the configuration was written since the last request
@@ -115,7 +129,7 @@ var scenarios atomic.Int32
 func newScenario(dir string, launch func(*scenario) error) *scenario {
 	n, pid := int(scenarios.Add(1)), os.Getpid()
 	return &scenario{
-		dir: dir, launch: launch,
+		dir: dir, launch: launch, shared: sharedStore,
 		// an address of its own instead of ports of its own: nobody else uses it
 		ip:        fmt.Sprintf("127.%d.%d.%d", 16+pid%200, pid/200%250, n%250+1),
 		upstreams: map[string]*upstream{},

@@ -67,8 +67,8 @@ type storeView struct {
 	conns    map[net.Conn]bool
 }
 
-func newStoreView(ip string) (*storeView, error) {
-	c, err := sharedStore()
+func newStoreView(ip string, store func() (*clientv3.Client, error)) (*storeView, error) {
+	c, err := store()
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"sluice/gateway/accesslog"
 	"sluice/gateway/certs"
 	"sluice/gateway/h2"
+	"sluice/gateway/origin"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 	"sluice/plugins/all"
@@ -108,7 +109,7 @@ func (p *parts) openCatalog() error {
 // leastLogBuffer is what access_log_buffer amounts to at least: with little
 // buffers the writer would be woken a thousand times a second at full load.
 // Lines wait for three seconds at most, however few they are.
-const leastLogBuffer = 512 << 10
+const leastLogBuffer = 64 << 10
 
 func (p *parts) openAccessLog() error {
 	h := &p.cfg.Nginx.HTTP
@@ -159,11 +160,13 @@ func (p *parts) openGateway() error {
 			Tickets: a.SSL.SessionTickets, FallbackSNI: a.SSL.FallbackSNI, NextProtos: nextProtos(a.EnableHTTP2)},
 		ServerHeader:         serverHeader(a.EnableServerTokens),
 		UpstreamStatusAlways: a.ShowUpstreamStatus,
-		RealIP:               gateway.RealIP{Header: n.RealIPHeader, From: prefixes(n.RealIPFrom), Recursive: bool(n.RealIPRecursive)},
-		Trusted:              a.TrustedAddresses,
-		HasTrusted:           len(a.TrustedAddresses) > 0,
-		Charset:              n.Charset,
-		MaxBody:              int64(n.ClientMaxBodySize),
+		Timeline: origin.Timeline{Log: p.cfg.Sluice.PluginTimeline.Log, Header: p.cfg.Sluice.PluginTimeline.Header,
+			Trigger: p.cfg.Sluice.PluginTimeline.Trigger, From: p.cfg.Sluice.PluginTimeline.Addresses},
+		RealIP:     origin.RealIP{Header: n.RealIPHeader, From: prefixes(n.RealIPFrom), Recursive: bool(n.RealIPRecursive)},
+		Trusted:    a.TrustedAddresses,
+		HasTrusted: len(a.TrustedAddresses) > 0,
+		Charset:    n.Charset,
+		MaxBody:    int64(n.ClientMaxBodySize),
 		Keepalive: gateway.Keepalive{Idle: n.Upstream.Keepalive,
 			IdleTimeout: n.Upstream.KeepaliveTimeout, Requests: n.Upstream.KeepaliveRequests},
 		Resolver:      resolver,

@@ -26,7 +26,7 @@ func (p *parts) openAdmin(handlers map[conf.Service]http.Handler) error {
 		EncryptFields: a.DataEncryption.Enable,
 		Try:           p.gateway.Try,
 		TryPlugin:     p.gateway.TryPlugin,
-		Vars:          gateway.CheckVars,
+		Vars:          plugins.CheckVars,
 		KeyRequired:   d.KeyRequired && len(d.Keys) > 0,
 		AllowAdmin:    d.Allow,
 		CORS:          d.EnableCORS,
@@ -83,13 +83,14 @@ func (p *parts) openMetrics(handlers map[conf.Service]http.Handler) error {
 		return err
 	}
 	e.Add(p.gauges)
+	e.AddPlugins(p.gateway.PluginCounts)
 	handlers[conf.Metrics] = e.Handler()
 	return nil
 }
 
 func (p *parts) openControl(handlers map[conf.Service]http.Handler) error {
-	handlers[conf.ControlAPI] = p.withState(admin.NewControl(admin.ControlOptions{
-		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status")
+	handlers[conf.ControlAPI] = p.withPlugins(p.withState(admin.NewControl(admin.ControlOptions{
+		Live: live{p}, Plugins: p.enabled, Reload: p.reload, Debug: p.cfg.Sluice.Pprof, Log: p.log}), "/v1/sluice/status"))
 	return nil
 }
 
@@ -113,6 +114,11 @@ type live struct{ p *parts }
 
 func (l live) Rev() int64 { return l.p.gateway.Rev() }
 
+func (l live) Digest() (rev int64, digest string) {
+	snap := l.p.gateway.Snapshot()
+	return snap.Rev(), snap.Digest()
+}
+
 func (l live) WaitRev(ctx context.Context, rev int64) error { return l.p.gateway.WaitRev(ctx, rev) }
 
 func (l live) Items(k resource.Kind) []admin.LiveItem {
@@ -123,7 +129,7 @@ func (l live) Items(k resource.Kind) []admin.LiveItem {
 	}
 	for item := range l.p.gateway.Snapshot().All(k) {
 		out = append(out, admin.LiveItem{
-			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: item.Raw,
+			Key: prefix + "/" + string(k) + "/" + item.ID, ID: item.ID, Value: l.p.masked(k, item.ID, item.Raw),
 			Created: item.Create, Modified: item.Mod,
 		})
 	}
@@ -168,6 +174,7 @@ func (p *parts) gauges(yield func(metric string, value int64, labels ...string))
 	yield("http_requests_total", p.gateway.Requests())
 	yield("etcd_reachable", p.center.reachable())
 	yield("router_drift_total", p.gateway.Drifts())
+	yield("config_changes_applied_total", p.gateway.Applied())
 	yield("config_problems", int64(len(p.gateway.Problems())))
 	if p.center.etcd != nil {
 		yield("config_drift_healed_total", p.center.etcd.Drifts())

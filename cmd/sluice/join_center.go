@@ -74,11 +74,14 @@ func (p *parts) openEtcd() error {
 	e := &p.cfg.Deployment.Etcd
 	hosts := e.Host
 	if p.cfg.EmbeddedStore {
-		s, err := p.startStore()
-		if err != nil {
+		start := p.startStore
+		if p.cfg.Sluice.StoreBackend != "" {
+			start = p.startBackend
+		}
+		if err := start(); err != nil {
 			return fmt.Errorf("sluice.store_listen %s: %w", p.cfg.Sluice.StoreListen, err)
 		}
-		hosts = []string{s.URL()}
+		hosts = []string{storeURL(p.cfg)}
 	}
 	tls := p.storeTLS()
 	if _, err := tls.Load(); err != nil {
@@ -109,7 +112,7 @@ func (p *parts) openEtcd() error {
 
 // startStore runs the embedded etcd. Alone, it is ready then; a member of a
 // cluster may have to wait for others, which the gateway does not.
-func (p *parts) startStore() (*embedded.Server, error) {
+func (p *parts) startStore() error {
 	ctx, cancel := context.WithTimeout(p.ctx, startTime)
 	defer cancel()
 	o := &p.cfg.Sluice
@@ -117,10 +120,10 @@ func (p *parts) startStore() (*embedded.Server, error) {
 		Dir: filepath.Join(o.DataDir, "etcd"), Listen: storeURL(p.cfg), QuotaBytes: int64(o.StoreQuota),
 		TLS: embedded.Files(o.StoreTLS), Cluster: clusterOf(p.cfg), Log: p.log})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p.onCloseDo(s.Stop)
-	return s, p.guardStore(s)
+	return p.guardStore(s)
 }
 
 // storeURL is where the embedded etcd serves clients.

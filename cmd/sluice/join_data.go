@@ -14,6 +14,7 @@ import (
 	"sluice/balancer"
 	"sluice/balancer/discovery/dns"
 	"sluice/balancer/probe"
+	"sluice/conf"
 	"sluice/configcenter/resource"
 	"sluice/gateway"
 	"sluice/gateway/h2"
@@ -86,7 +87,7 @@ func (p *parts) serveTLSConn(c *tls.Conn, two *h2.Server) {
 
 // lua opens the one host of Lua that the gateway and the plugins share.
 func (p *parts) lua() *lua.Host {
-	h, release := lua.Share(p.shared, lua.Options{Log: p.log, Getenv: func(name string) string {
+	h, release := lua.Share(p.shared, lua.Options{Log: p.log, Dicts: p.sharedDicts(), Getenv: func(name string) string {
 		for _, line := range p.cfg.Nginx.Envs { // as nginx: only the variables that are let through
 			if own, value, set := strings.Cut(line, "="); own == name {
 				if set {
@@ -99,6 +100,17 @@ func (p *parts) lua() *lua.Host {
 	}})
 	p.onCloseDo(release)
 	return h
+}
+
+// sharedDicts are the sizes of ngx.shared; the user's own win.
+func (p *parts) sharedDicts() map[string]int {
+	sizes := map[string]int{}
+	for _, list := range []map[string]conf.Size{p.cfg.Nginx.HTTP.LuaSharedDict, p.cfg.Nginx.HTTP.CustomLuaSharedDict} {
+		for name, size := range list {
+			sizes[name] = int(size)
+		}
+	}
+	return sizes
 }
 
 func (p *parts) resolver() (balancer.Resolver, error) {

@@ -23,6 +23,8 @@ type state struct {
 	Error     string         `json:"store_error,omitempty"`
 	Saved     *time.Time     `json:"saved,omitempty"` // when the file on disk was last written
 	Drifts    int64          `json:"drift_healed"`
+	Digest    string         `json:"digest"`          // of what is in force: equal where the same serves
+	Applied   int64          `json:"changes_applied"` // since the start
 	Problems  []stateProblem `json:"problems"`
 }
 
@@ -35,7 +37,8 @@ type stateProblem struct {
 
 func (p *parts) state() state {
 	s := state{Version: versionText(), Provider: p.cfg.Provider, Rev: p.gateway.Rev(), Origin: string(lastgood.Nowhere),
-		Reachable: p.center.reached(), Problems: []stateProblem{}}
+		Reachable: p.center.reached(), Problems: []stateProblem{},
+		Digest: p.gateway.Snapshot().Digest(), Applied: p.gateway.Applied()}
 	if p.gateway.Started() {
 		s.Origin = string(lastgood.Store)
 	}

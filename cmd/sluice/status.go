@@ -109,6 +109,7 @@ func (s *state) write(w io.Writer) {
 	if s.Saved != nil {
 		fmt.Fprintf(w, "saved     %s\n", s.Saved.Format(time.RFC3339))
 	}
+	fmt.Fprintf(w, "digest    %s\napplied   %d changes\n", s.Digest, s.Applied)
 	if s.Drifts > 0 {
 		fmt.Fprintf(w, "drift     healed %d times\n", s.Drifts)
 	}

@@ -120,6 +120,9 @@ func store(c *command, env *environment, args []string) error {
 	if !a.cfg.EmbeddedStore {
 		return errors.New("this configuration has no embedded store: deployment.etcd.host or another provider is set")
 	}
+	if args[0] == "restore" && a.cfg.Sluice.StoreBackend != "" {
+		return fmt.Errorf("sluice.store_backend is %s: restore it with its own tools", kindOf(a.cfg.Sluice.StoreBackend))
+	}
 	a.url = storeURL(a.cfg)
 	ctx, cancel := env.untilSignal()
 	defer cancel()

@@ -49,6 +49,7 @@ type Server struct {
 	done            <-chan struct{} // closed when the server is closing
 	runs            sync.WaitGroup  // the goroutines that New started
 	cluster, member uint64
+	known           known
 
 	mu        sync.Mutex
 	advertise string
@@ -114,6 +115,15 @@ func (s *Server) view(ctx context.Context, f func(mvcc.Tx) error) error {
 	return s.fault(s.db.View(ctx, f))
 }
 
+// peek is view for those who need not know the newest: it works while the store
+// is away, if the store can do that.
+func (s *Server) peek(ctx context.Context, f func(mvcc.Tx) error) error {
+	if l, ok := s.db.(mvcc.Local); ok {
+		return s.fault(l.Peek(f))
+	}
+	return s.view(ctx, f)
+}
+
 func (s *Server) update(ctx context.Context, f func(mvcc.WriteTx) error) error {
 	return s.fault(s.db.Update(ctx, f))
 }
@@ -127,8 +137,12 @@ func (s *Server) fault(err error) error {
 		return rpctypes.ErrGRPCCanceled
 	case errors.Is(err, context.DeadlineExceeded):
 		return rpctypes.ErrGRPCDeadlineExceeded
-	case errors.Is(err, mvcc.ErrKeyTooLong):
+	case errors.Is(err, mvcc.ErrTooLarge):
 		return rpctypes.ErrGRPCRequestTooLarge
+	case errors.Is(err, mvcc.ErrNoSpace):
+		return rpctypes.ErrGRPCNoSpace
+	case errors.Is(err, mvcc.ErrTimeout):
+		return rpctypes.ErrGRPCTimeout
 	}
 	if _, ok := status.FromError(err); ok {
 		return err

@@ -118,18 +118,18 @@ func (s *Server) follow(ctx context.Context) {
 
 // fetch moves the hub on by one page.
 func (s *Server) fetch(ctx context.Context, after int64) error {
-	return s.db.View(ctx, func(tx mvcc.Tx) error {
-		st := tx.State()
-		if st.Rev <= after {
-			return nil
+	var rows []mvcc.Row
+	var st mvcc.State
+	err := s.peek(ctx, func(tx mvcc.Tx) (err error) {
+		if st = tx.State(); st.Rev > after {
+			rows, err = tx.Since(after)
 		}
-		rows, err := tx.Since(after)
-		if err != nil {
-			return err
-		}
-		s.hub.add(rows, reached(rows, st), st.Compact > after+1)
-		return nil
+		return err
 	})
+	if err == nil && st.Rev > after {
+		s.hub.add(rows, reached(rows, st), st.Compact > after+1)
+	}
+	return err
 }
 
 // reached is the revision up to which a page of rows tells everything.

@@ -23,7 +23,14 @@ func (k kv) Range(ctx context.Context, r *pb.RangeRequest) (resp *pb.RangeRespon
 	if err := checkRange(r); err != nil {
 		return nil, err
 	}
-	err = k.s.view(ctx, func(tx mvcc.Tx) error {
+	look := k.s.view
+	if r.Serializable {
+		look = k.s.peek
+	}
+	err = look(ctx, func(tx mvcc.Tx) error {
+		if err := k.s.permit(ctx, tx, func(c *caller) error { return c.mayRange(r) }); err != nil {
+			return err
+		}
 		resp, err = newRun(tx, nil).get(r)
 		return err
 	})
@@ -35,6 +42,9 @@ func (k kv) Put(ctx context.Context, r *pb.PutRequest) (resp *pb.PutResponse, er
 		return nil, err
 	}
 	err = k.s.update(ctx, func(tx mvcc.WriteTx) error {
+		if err := k.s.permit(ctx, tx, func(c *caller) error { return c.mayPut(r) }); err != nil {
+			return err
+		}
 		t := newRun(tx, tx)
 		if err := t.mayPut(r); err != nil {
 			return err
@@ -50,6 +60,9 @@ func (k kv) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (resp *pb
 		return nil, err
 	}
 	err = k.s.update(ctx, func(tx mvcc.WriteTx) error {
+		if err := k.s.permit(ctx, tx, func(c *caller) error { return c.mayDelete(r) }); err != nil {
+			return err
+		}
 		resp, err = newRun(tx, tx).remove(r)
 		return err
 	})
@@ -60,16 +73,17 @@ func (k kv) Txn(ctx context.Context, r *pb.TxnRequest) (resp *pb.TxnResponse, er
 	if err := first(checkTxn(r, k.s.cfg.MaxTxnOps), checkOverlap(r), k.small(r)); err != nil {
 		return nil, err
 	}
+	do := func(tx mvcc.Tx, w mvcc.WriteTx) error {
+		if err := k.s.permit(ctx, tx, func(c *caller) error { return c.mayTxn(r) }); err != nil {
+			return err
+		}
+		resp, err = newRun(tx, w).whole(r)
+		return err
+	}
 	if readOnly(r) {
-		err = k.s.view(ctx, func(tx mvcc.Tx) error {
-			resp, err = newRun(tx, nil).whole(r)
-			return err
-		})
+		err = k.s.view(ctx, func(tx mvcc.Tx) error { return do(tx, nil) })
 	} else {
-		err = k.s.update(ctx, func(tx mvcc.WriteTx) error {
-			resp, err = newRun(tx, tx).whole(r)
-			return err
-		})
+		err = k.s.update(ctx, func(tx mvcc.WriteTx) error { return do(tx, tx) })
 	}
 	return filled(k.s, resp, err)
 }
@@ -77,6 +91,9 @@ func (k kv) Txn(ctx context.Context, r *pb.TxnRequest) (resp *pb.TxnResponse, er
 func (k kv) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
 	var rev int64
 	err := k.s.update(ctx, func(tx mvcc.WriteTx) error {
+		if err := k.s.permit(ctx, tx, (*caller).someone); err != nil {
+			return err
+		}
 		st := tx.State()
 		rev = st.Rev
 		switch {
@@ -105,6 +122,7 @@ func (k kv) RangeStream(r *pb.RangeRequest, out pb.KV_RangeStreamServer) error {
 		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
 	}
 	part := proto.Clone(r).(*pb.RangeRequest)
+	part.SortTarget = pb.RangeRequest_KEY
 	var total, sent, rev int64
 	for {
 		part.Limit = streamPage

@@ -12,6 +12,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"sluice/configcenter/adapter/auth"
 	"sluice/configcenter/adapter/mvcc"
 )
 
@@ -37,6 +38,9 @@ func (l lease) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.Lea
 	ttl := max(r.TTL, minTTL)
 	resp := &pb.LeaseGrantResponse{TTL: ttl}
 	err := l.s.update(ctx, func(tx mvcc.WriteTx) error {
+		if err := l.s.permit(ctx, tx, (*caller).someone); err != nil {
+			return err
+		}
 		resp.Header, resp.ID = &pb.ResponseHeader{Revision: tx.State().Rev}, r.ID
 		for resp.ID == 0 {
 			resp.ID = rand.Int64()
@@ -58,6 +62,11 @@ func (l lease) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.Lea
 func (l lease) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
 	resp := new(pb.LeaseRevokeResponse)
 	err := l.s.update(ctx, func(tx mvcc.WriteTx) error {
+		if err := l.s.permit(ctx, tx, func(c *caller) error {
+			return first(c.someone(), c.mayLease(r.ID, auth.Write))
+		}); err != nil {
+			return err
+		}
 		had, err := tx.Leases(r.ID)
 		if err != nil {
 			return err
@@ -113,7 +122,12 @@ func (l lease) keepAlive(ctx context.Context, in pb.Lease_LeaseKeepAliveServer) 
 		}
 		resp := &pb.LeaseKeepAliveResponse{ID: r.ID}
 		err = l.s.update(ctx, func(tx mvcc.WriteTx) error {
-			resp.Header = l.s.header(tx.State().Rev)
+			if err := l.s.permit(ctx, tx, func(c *caller) error {
+				return first(c.someone(), c.mayLease(r.ID, auth.Write))
+			}); err != nil {
+				return err
+			}
+			resp.Header, resp.TTL = l.s.header(tx.State().Rev), 0
 			ls, err := tx.Leases(r.ID)
 			if err != nil || r.ID == 0 || len(ls) == 0 {
 				return err
@@ -135,6 +149,14 @@ func (l lease) keepAlive(ctx context.Context, in pb.Lease_LeaseKeepAliveServer) 
 func (l lease) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	resp := &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}
 	err := l.s.view(ctx, func(tx mvcc.Tx) error {
+		if err := l.s.permit(ctx, tx, func(c *caller) error {
+			if !r.Keys {
+				return c.someone()
+			}
+			return first(c.someone(), c.mayLease(r.ID, auth.Read))
+		}); err != nil {
+			return err
+		}
 		resp.Header = &pb.ResponseHeader{Revision: tx.State().Rev}
 		ls, err := tx.Leases(r.ID)
 		if err != nil || r.ID == 0 || len(ls) == 0 {
@@ -154,10 +176,20 @@ func (l lease) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest
 func (l lease) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
 	resp := new(pb.LeaseLeasesResponse)
 	err := l.s.view(ctx, func(tx mvcc.Tx) error {
+		c, err := l.s.caller(ctx, tx)
+		if err == nil {
+			err = c.someone()
+		}
+		if err != nil {
+			return err
+		}
 		resp.Header = &pb.ResponseHeader{Revision: tx.State().Rev}
 		ls, err := tx.Leases(0)
 		slices.SortFunc(ls, func(a, b mvcc.Lease) int { return cmp.Or(a.Expires.Compare(b.Expires), cmp.Compare(a.ID, b.ID)) })
 		for _, one := range ls {
+			if err := c.mayLease(one.ID, auth.Read); err != nil {
+				return err
+			}
 			resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: one.ID})
 		}
 		return err
@@ -200,15 +232,15 @@ func (s *Server) forget(ctx context.Context) {
 	const steps = 10 // of the retention
 	var seen []int64
 	for pause(ctx, s.cfg.Retention/steps) {
+		now, _ := s.hub.now()
+		seen = append(seen, now)
+		if len(seen) <= steps {
+			continue
+		}
+		old := seen[0]
+		seen = seen[1:]
 		err := s.db.Update(ctx, func(tx mvcc.WriteTx) error {
-			st := tx.State()
-			seen = append(seen, st.Rev)
-			if len(seen) <= steps {
-				return nil
-			}
-			old := seen[0]
-			seen = seen[1:]
-			if old <= st.Compact || old <= 1 {
+			if old <= tx.State().Compact || old <= 1 {
 				return nil
 			}
 			return tx.Compact(old)

@@ -180,6 +180,9 @@ func (t *run) put(r *pb.PutRequest) (*pb.PutResponse, error) {
 	if err != nil {
 		return nil, err
 	}
+	if prev == nil && (r.IgnoreValue || r.IgnoreLease) { // it was there when the transaction began
+		return nil, rpctypes.ErrGRPCKeyNotFound
+	}
 	row := mvcc.Row{Key: r.Key, Value: r.Value, Lease: r.Lease, Create: t.st.Rev + 1, Version: 1}
 	resp := &pb.PutResponse{Header: &pb.ResponseHeader{Revision: t.st.Rev + 1}}
 	if prev != nil {

@@ -33,7 +33,7 @@ func (s *Server) Register(g *grpc.Server) {
 	pb.RegisterLeaseServer(g, lease{s: s})
 	pb.RegisterClusterServer(g, cluster{s: s})
 	pb.RegisterMaintenanceServer(g, maintenance{s: s})
-	pb.RegisterAuthServer(g, auth{s: s})
+	pb.RegisterAuthServer(g, users{s: s})
 }
 
 // Serve answers gRPC and the JSON gateway on l until ctx ends or l fails. It
@@ -127,18 +127,27 @@ func (s *Server) gateway(ctx context.Context, own *bufconn.Listener) (http.Handl
 	mux.Handle("/v3/", http.MaxBytesHandler(api, int64(2*s.cfg.MaxRequestBytes))) // base64 is a third longer
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		w.Write([]byte(`{"etcdserver":"` + version.Version + `","etcdcluster":"` + version.Version + `"}`))
+		w.Write([]byte(`{"etcdserver":"` + version.Version + `","etcdcluster":"` + clusterVersion + `","storage":"` + clusterVersion + `"}`))
 	})
 	mux.HandleFunc("GET /health", s.health)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
 	return mux, conn, nil
 }
 
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/json")
 	if _, err := s.state(r.Context()); err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		w.Write([]byte(`{"health":"false","reason":"STORE"}`))
 		return
 	}
 	w.Write([]byte(`{"health":"true","reason":""}`))
+}
+
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	if _, err := s.state(r.Context()); err != nil {
+		http.Error(w, "the store does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	w.Write([]byte("ok\n"))
 }

@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
-	"path/filepath"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"sluice/configcenter/adapter"
-	"sluice/configcenter/adapter/memory"
+	"sluice/configcenter/adapter/backendtest"
 	"sluice/configcenter/adapter/mvcc"
 	"sluice/configcenter/embedded"
 )
@@ -23,13 +23,7 @@ import (
 // patience is how long anything may take before a test gives up.
 const patience = time.Minute
 
-// backends opens an empty store of each kind; the test closes it.
-var backends = map[string]func(testing.TB) mvcc.Backend{
-	"memory": func(testing.TB) mvcc.Backend { return memory.New() },
-	"file": func(t testing.TB) mvcc.Backend {
-		return must(memory.Open(filepath.Join(t.TempDir(), "store")))(t)
-	},
-}
+func TestMain(m *testing.M) { os.Exit(backendtest.Run(m)) }
 
 func must[T any](v T, err error) func(testing.TB) T {
 	return func(t testing.TB) T {
@@ -68,12 +62,23 @@ func serveConfig(t testing.TB, c adapter.Config) string {
 	return l.Addr().String()
 }
 
-// realEtcd starts an etcd for the test.
+// realEtcd starts an etcd for the test. Its JSON gateway has to know its port
+// before it listens; another process may take that port meanwhile.
 func realEtcd(t testing.TB) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	s := must(embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://127.0.0.1:0", NoSync: true}))(t)
+	var s *embedded.Server
+	var err error
+	for range 5 {
+		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+		addr := l.Addr().String()
+		l.Close()
+		if s, err = embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://" + addr, NoSync: true}); err == nil {
+			break
+		}
+	}
+	must(s, err)(t)
 	t.Cleanup(s.Stop)
 	return strings.TrimPrefix(s.URL(), "http://")
 }
@@ -86,6 +91,7 @@ type side struct {
 	pb.ClusterClient
 	pb.MaintenanceClient
 	pb.AuthClient
+	addr string
 }
 
 func dial(t testing.TB, addr string) *side {
@@ -94,5 +100,5 @@ func dial(t testing.TB, addr string) *side {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32))))(t)
 	t.Cleanup(func() { c.Close() })
 	return &side{pb.NewKVClient(c), pb.NewLeaseClient(c), pb.NewWatchClient(c), pb.NewClusterClient(c),
-		pb.NewMaintenanceClient(c), pb.NewAuthClient(c)}
+		pb.NewMaintenanceClient(c), pb.NewAuthClient(c), addr}
 }

@@ -10,6 +10,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"sluice/configcenter/adapter/mvcc"
@@ -79,8 +81,9 @@ func (w watch) Watch(out pb.Watch_WatchServer) error {
 		case <-moved:
 		case <-again:
 		case err = <-failed:
-			if err == nil {
-				return nil
+			if err == nil { // no more requests; the watches stay
+				failed = nil
+				continue
 			}
 			return rpctypes.ErrGRPCWatchCanceled
 		case <-ctx.Done():
@@ -140,12 +143,19 @@ const (
 )
 
 func (st *stream) create(r *pb.WatchCreateRequest) error {
-	now, err := st.s.state(st.Context())
+	var denied error
+	now, err := st.s.allowed(st.Context(), func(c *caller) error {
+		denied = c.mayRange(&pb.RangeRequest{Key: startKey(r), RangeEnd: r.RangeEnd})
+		return nil
+	})
+	if status.Code(err) == codes.Unauthenticated {
+		denied, err = err, nil
+	}
 	if err != nil {
 		return err
 	}
 	resp := &pb.WatchResponse{Header: st.s.header(now.Rev), WatchId: noWatch, Created: true}
-	if resp.CancelReason = st.refuse(r); resp.CancelReason != "" {
+	if resp.CancelReason = st.refuse(r, denied); resp.CancelReason != "" {
 		resp.Canceled = true
 		return st.Send(resp)
 	}
@@ -184,11 +194,13 @@ func startKey(r *pb.WatchCreateRequest) []byte {
 	return r.Key
 }
 
-func (st *stream) refuse(r *pb.WatchCreateRequest) string {
+func (st *stream) refuse(r *pb.WatchCreateRequest, denied error) string {
 	open := len(r.RangeEnd) == 1 && r.RangeEnd[0] == 0
 	switch {
 	case r.StartRevision < 0:
 		return rpctypes.ErrCompacted.Error()
+	case denied != nil:
+		return denied.Error()
 	case len(r.RangeEnd) > 0 && !open && bytes.Compare(startKey(r), r.RangeEnd) >= 0:
 		return reasonEmpty
 	case r.WatchId != 0 && st.watchers[r.WatchId] != nil:
@@ -199,8 +211,7 @@ func (st *stream) refuse(r *pb.WatchCreateRequest) string {
 
 func (st *stream) compacted(w *watcher, rev int64) error {
 	delete(st.watchers, w.id)
-	now, _ := st.s.hub.now()
-	return st.Send(&pb.WatchResponse{Header: st.s.header(now), WatchId: w.id, Canceled: true, CompactRevision: rev})
+	return st.Send(&pb.WatchResponse{Header: st.s.header(0), WatchId: w.id, Canceled: true, CompactRevision: rev})
 }
 
 // deliver sends each watcher at most one page of what is new. It says whether
@@ -233,17 +244,28 @@ func (st *stream) deliver() (more bool, err error) {
 	}
 	if st.asked > 0 && !more && rev >= st.asked {
 		st.asked = 0
-		if len(st.watchers) > 0 { // etcd, too, says nothing when nobody watches
+		if st.progressive(rev) {
 			return more, st.Send(&pb.WatchResponse{Header: st.s.header(rev), WatchId: noWatch})
 		}
 	}
 	return more, nil
 }
 
+// progressive says whether there is progress to tell at a revision. etcd says
+// nothing when nobody watches, or while somebody waits for a later revision.
+func (st *stream) progressive(rev int64) bool {
+	for _, w := range st.watchers {
+		if w.next > rev+1 {
+			return false
+		}
+	}
+	return len(st.watchers) > 0
+}
+
 // past reads a page of what the watcher has not seen from the store. compact
 // is not 0 when that is no longer known.
 func (s *Server) past(ctx context.Context, w *watcher) (rows []mvcc.Row, to, compact int64, err error) {
-	err = s.view(ctx, func(tx mvcc.Tx) error {
+	err = s.peek(ctx, func(tx mvcc.Tx) error {
 		st := tx.State()
 		if w.next < st.Compact {
 			compact = st.Compact
@@ -287,7 +309,7 @@ func (st *stream) send(w *watcher, rows []mvcc.Row, to int64) error {
 
 // before fills in what the keys were before the events, where that is known.
 func (s *Server) before(ctx context.Context, events []*mvccpb.Event) error {
-	return s.view(ctx, func(tx mvcc.Tx) error {
+	return s.peek(ctx, func(tx mvcc.Tx) error {
 		compact := tx.State().Compact
 		for _, e := range events {
 			rev := e.Kv.ModRevision - 1

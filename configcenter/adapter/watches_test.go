@@ -2,9 +2,11 @@ package adapter_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,18 +18,26 @@ import (
 type watching struct {
 	p          *pairing
 	ours, etcd *receiver
+	stop       context.CancelFunc
+	opened     int // number of the operation
 }
 
-// receiver is a watch stream and everything that came from it.
+// noWatch is the id in answers that are about no watch.
+const noWatch = -1
+
+// receiver is a watch stream and what came from it.
 type receiver struct {
 	pb.Watch_WatchClient
-	came chan *pb.WatchResponse // closed at the end of the stream
-	seen map[int64]string       // by watch
+	came     chan *pb.WatchResponse // closed at the end of the stream
+	seen     map[int64]string       // by watch, since the last sync
+	there    map[int64]bool         // watches; false: was there
+	progress int64                  // the last revision that was told
+	lost     bool                   // a compaction ended a watch: etcd then tells no more progress
 }
 
-func (p *pairing) receive(s *side) *receiver {
-	r := &receiver{must(s.Watch(p.ctx))(p.t), make(chan *pb.WatchResponse), map[int64]string{}}
-	go func() { // ends with the pairing
+func (p *pairing) receive(ctx context.Context, s *side) *receiver {
+	r := &receiver{must(s.Watch(ctx))(p.t), make(chan *pb.WatchResponse), map[int64]string{}, map[int64]bool{}, 0, false}
+	go func() { // ends with the stream
 		defer close(r.came)
 		for {
 			m, err := r.Recv()
@@ -36,7 +46,7 @@ func (p *pairing) receive(s *side) *receiver {
 			}
 			select {
 			case r.came <- m:
-			case <-p.ctx.Done():
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -44,9 +54,10 @@ func (p *pairing) receive(s *side) *receiver {
 	return r
 }
 
-// stream opens a stream on both sides, with a watch for sync.
-func (p *pairing) stream() *watching {
-	w := &watching{p, p.receive(p.ours), p.receive(p.etcd)}
+// streams opens a stream on both sides, with a watch for sync.
+func (p *pairing) streams() *watching {
+	ctx, cancel := context.WithCancel(p.ctx)
+	w := &watching{p, p.receive(ctx, p.ours), p.receive(ctx, p.etcd), cancel, p.done}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("none")}}})
 	w.await((*pb.WatchResponse).GetCreated)
 	w.sync()
@@ -71,27 +82,70 @@ func (w *watching) sync() {
 		w.p.rev = resp.Header.Revision
 	}
 	mark := fmt.Sprintf("value: \"%d\"", w.p.syncs)
-	var m *pb.WatchResponse
-	deadline := time.After(10 * time.Second)
-	for ok := true; ok; ok = m != nil {
-		if strings.Contains(w.etcd.seen[0], mark) && maps.Equal(w.ours.seen, w.etcd.seen) {
-			return
-		}
-		m = nil
-		select {
-		case m = <-w.ours.came:
-			w.ours.note(m)
-		case m = <-w.etcd.came:
-			w.etcd.note(m)
-		case <-deadline:
+	deadline := time.After(patience)
+	for !strings.Contains(w.etcd.seen[0], mark) || !maps.Equal(w.ours.seen, w.etcd.seen) {
+		if !w.hear(deadline) {
+			w.differ()
 		}
 	}
+	clear(w.ours.seen)
+	clear(w.etcd.seen)
+}
+
+// hear takes what comes next; it says false when it is too late for that.
+func (w *watching) hear(deadline <-chan time.Time) bool {
+	select {
+	case m := <-w.ours.came:
+		w.ours.note(m)
+		return m != nil
+	case m := <-w.etcd.came:
+		w.etcd.note(m)
+		return m != nil
+	case <-deadline:
+		return false
+	}
+}
+
+func (w *watching) differ() {
+	w.p.t.Helper()
 	for id := range w.etcd.seen {
 		if w.ours.seen[id] != w.etcd.seen[id] {
 			w.p.t.Fatalf("operation %d: watch %d\n got %s\nwant %s", w.p.done, id, w.ours.seen[id], w.etcd.seen[id])
 		}
 	}
 	w.p.t.Fatalf("operation %d: more watches than in etcd: %v", w.p.done, w.ours.seen)
+}
+
+// settle waits until all watches of the stream have caught up, and asks both
+// sides how far they are. etcd says nothing while a watch has not caught up, or
+// waits for a revision that is yet to come.
+func (w *watching) settle() {
+	w.p.t.Helper()
+	ask := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
+	deadline := time.After(patience)
+	for w.etcd.progress < w.p.rev {
+		if err := w.etcd.Send(ask); err != nil {
+			w.p.t.Fatal(err)
+		}
+		for again := time.After(20 * time.Millisecond); w.etcd.progress < w.p.rev && w.hear(again); {
+		}
+		select {
+		case <-deadline:
+			w.p.t.Fatalf("operation %d: etcd tells no progress", w.p.done)
+		default:
+		}
+		if w.etcd.progress < w.p.rev {
+			w.sync()
+		}
+	}
+	if err := w.ours.Send(ask); err != nil {
+		w.p.t.Fatal(err)
+	}
+	for w.ours.progress < w.p.rev {
+		if !w.hear(deadline) {
+			w.p.t.Fatalf("operation %d: progress up to %d, etcd's up to %d", w.p.done, w.ours.progress, w.etcd.progress)
+		}
+	}
 }
 
 // await waits for an answer on both sides, so that what comes next is later.
@@ -112,9 +166,16 @@ func (r *receiver) note(m *pb.WatchResponse) {
 	if m == nil {
 		return // the stream has ended
 	}
+	if m.WatchId == noWatch && len(m.Events) == 0 && !m.Created && !m.Canceled {
+		r.progress = max(r.progress, m.Header.Revision)
+	}
+	r.lost = r.lost || m.CompactRevision > 0
 	for _, e := range m.Events {
 		text, err := prototext.MarshalOptions{Multiline: true}.Marshal(e)
 		r.seen[m.WatchId] += string(bytes.ReplaceAll(text, []byte("  "), []byte(" "))) + fmt.Sprintln(err)
+	}
+	if m.Created && !m.Canceled || r.there[m.WatchId] {
+		r.there[m.WatchId] = !m.Canceled
 	}
 	if m.Created || m.Canceled {
 		r.seen[m.WatchId] += fmt.Sprintln("created", m.Created, "canceled", m.Canceled, m.CompactRevision, m.CancelReason)
@@ -123,8 +184,14 @@ func (r *receiver) note(m *pb.WatchResponse) {
 
 // watch adds a watch to a stream, and sees that it has caught up.
 func (p *pairing) watch() {
-	if len(p.watches) < 3 {
-		p.watches = append(p.watches, p.stream())
+	const streams, lifetime = 3, 500
+	if len(p.watches) == streams && p.watches[0].opened+lifetime < p.done {
+		p.watches[0].sync()
+		p.watches[0].stop()
+		p.watches = p.watches[1:]
+	}
+	if len(p.watches) < streams {
+		p.watches = append(p.watches, p.streams())
 	}
 	w := p.watches[p.random.IntN(len(p.watches))]
 	c := &pb.WatchCreateRequest{Key: p.key(), RangeEnd: p.end(), PrevKv: p.maybe(50), ProgressNotify: p.maybe(20), Fragment: p.maybe(20)}
@@ -137,7 +204,8 @@ func (p *pairing) watch() {
 	case n == 1:
 		c.StartRevision = p.rev + 5
 	case n < 4:
-		if id := int64(50 + p.random.IntN(4)); !strings.Contains(w.etcd.seen[id], "canceled true") {
+		id := int64(50 + p.random.IntN(4))
+		if there, known := w.etcd.there[id]; there || !known { // see drop
 			c.WatchId = id
 		}
 	case n < 7:
@@ -146,6 +214,12 @@ func (p *pairing) watch() {
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: c}})
 	w.await((*pb.WatchResponse).GetCreated)
 	w.sync()
+	if w.etcd.lost {
+		w.stop()
+		p.watches = slices.DeleteFunc(p.watches, func(o *watching) bool { return o == w })
+		return
+	}
+	w.settle()
 }
 
 // drop cancels a watch, which may not be there. One that a compaction has
@@ -156,9 +230,8 @@ func (w *watching) drop() {
 	if w.p.maybe(20) {
 		id = int64(50 + w.p.random.IntN(4))
 	}
-	seen := w.etcd.seen[id]
-	there := strings.LastIndex(seen, "created true canceled false") > strings.LastIndex(seen, "created false canceled true")
-	if !there && strings.Contains(seen, "canceled true") {
+	there, known := w.etcd.there[id]
+	if known && !there {
 		return
 	}
 	w.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: id}}})

@@ -25,6 +25,8 @@ const digestEvery = 10
 // revision: the number of keys and the highest of their revisions, which is
 // cheap for both sides; key by key when these differ, and every so often anyway.
 func (r *reader) audit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.c.cfg.HealthTimeout)
+	defer cancel()
 	from := r.c.cfg.Prefix + "/"
 	if r.audits++; r.audits%digestEvery == 0 {
 		return r.compare(ctx, from)

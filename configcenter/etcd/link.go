@@ -207,7 +207,7 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 	conf := clientv3.Config{
 		Endpoints:            []string{endpoint},
 		Username:             c.cfg.User,
-		DialTimeout:          c.cfg.HealthTimeout,
+		DialTimeout:          min(c.cfg.HealthTimeout, connectTime),
 		DialKeepAliveTime:    c.cfg.HealthTimeout,
 		DialKeepAliveTimeout: c.cfg.HealthTimeout,
 		MaxCallSendMsgSize:   math.MaxInt32,
@@ -216,9 +216,9 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// Without this gRPC waits up to two minutes before it tries again.
 			Backoff:           backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: c.cfg.ResyncDelay},
-			MinConnectTimeout: c.cfg.HealthTimeout,
+			MinConnectTimeout: min(c.cfg.HealthTimeout, connectTime),
 		}), grpc.WithChainUnaryInterceptor(failFast)},
-		MaxUnaryRetries: 2, // the second with a new token; else the link goes elsewhere
+		MaxUnaryRetries: 1, // the link tries again, elsewhere
 	}
 	if c.cfg.TLS != nil {
 		t, err := c.cfg.TLS()
@@ -251,10 +251,18 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 	return client, nil
 }
 
-// failFast undoes that the client library lets requests wait until the endpoint
-// is back: there may be others.
+// failFast undoes two habits of the client library. It lets requests wait until
+// the endpoint is back, but there may be others. And when a token has expired it
+// logs in again showing that token, which servers refuse, so that it hangs: a
+// new connection logs in without one.
 func failFast(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return invoke(ctx, method, req, reply, cc, append(slices.Clone(opts), grpc.WaitForReady(false))...)
+	err := invoke(ctx, method, req, reply, cc, append(slices.Clone(opts), grpc.WaitForReady(false))...)
+	for _, e := range []error{rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty} {
+		if err != nil && errors.Is(rpctypes.Error(err), e) {
+			return status.Error(codes.Unauthenticated, "login ended: "+e.Error())
+		}
+	}
+	return err
 }
 
 // password is the configured one, or what its file says now.
@@ -269,10 +277,14 @@ func (c *Center) password() (string, error) {
 	return strings.TrimRight(string(text), "\r\n"), nil
 }
 
+// connectTime bounds a connection and the first answer over it: an endpoint that
+// is back should not be waited for as if it were still gone.
+const connectTime = 3 * time.Second
+
 // probe asks for the endpoint's state without waiting for a connection to come
 // up: its error says why there is none.
 func (c *Center) probe(ctx context.Context, client *clientv3.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.HealthTimeout)
+	ctx, cancel := context.WithTimeout(ctx, min(c.cfg.HealthTimeout, connectTime))
 	defer cancel()
 	_, err := etcdserverpb.NewMaintenanceClient(client.ActiveConnection()).Status(ctx, &etcdserverpb.StatusRequest{})
 	switch status.Code(err) {
@@ -288,6 +300,9 @@ func (c *Center) write(ctx context.Context, l *link, what string, f func(context
 	limited, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	err := c.try(limited, l, f)
+	if status.Code(err) == codes.Unauthenticated { // it was refused at the door
+		err = c.try(limited, l, f)
+	}
 	if err != nil {
 		return fmt.Errorf("etcd %s: %w", what, err)
 	}

@@ -52,7 +52,8 @@ func (r *reader) run(ctx context.Context) {
 		if full {
 			err = r.load(ctx)
 		}
-		if err == nil && !r.done {
+		loaded := err == nil
+		if loaded && !r.done {
 			full = false
 			err = r.follow(ctx)
 		}
@@ -70,6 +71,9 @@ func (r *reader) run(ctx context.Context) {
 		if !r.yield(configcenter.Batch{}, err) {
 			return
 		}
+		if loaded && errors.Is(err, errReload) {
+			continue // the store is there, and says that all is to be read again
+		}
 		if !r.wait(ctx) {
 			return
 		}
@@ -77,11 +81,12 @@ func (r *reader) run(ctx context.Context) {
 }
 
 // wait pauses before the next try: briefly first, then up to the configured
-// delay, with jitter so that a fleet does not come back in step.
+// delay, with jitter so that a fleet does not come back in step. The longest
+// pause and a connection are together within the delay.
 func (r *reader) wait(ctx context.Context) bool {
-	d := r.pause
+	d := r.pause * 4 / 10
 	r.pause = min(2*r.pause, r.c.cfg.ResyncDelay)
-	return pause(ctx, d+rand.N(d/2+1))
+	return pause(ctx, d+rand.N(d+1))
 }
 
 // load hands out everything as one full batch. When there is no connection it
@@ -144,7 +149,7 @@ func (r *reader) take(ctx context.Context, s *stream) error {
 	for !r.done {
 		b, err := s.next(r.at.rev)
 		if errors.Is(err, errAudit) {
-			err = r.audit(ctx)
+			err = r.audit(ctx) // events wait meanwhile, but not for long
 		}
 		if s.created {
 			r.c.reachable.Store(true)

@@ -65,6 +65,13 @@ func (s *Schema) Name() string { return s.name }
 // Text is the schema as it was given to Compile; the caller must not change it.
 func (s *Schema) Text() json.RawMessage { return s.text }
 
+// ShownAs is the schema with another Text.
+func (s *Schema) ShownAs(text string) *Schema {
+	out := *s
+	out.text = json.RawMessage(text)
+	return &out
+}
+
 // EncryptFields are the dotted paths of encrypt_fields at the schema's top;
 // the caller must not change them.
 func (s *Schema) EncryptFields() []string { return s.encrypt }

@@ -9,9 +9,12 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+
+	"sluice/configcenter/schema"
 )
 
 // Keyring encrypts with its first key and decrypts with any. The nil and the
@@ -113,6 +116,33 @@ func (k *Keyring) DecryptKey(text string) (string, error) {
 		return text, nil
 	}
 	return k.decrypt(text, "ssl key ")
+}
+
+// KeyInClear is DecryptKey that leaves what it cannot decrypt: it may be a
+// reference, or no key at all, which its user will say.
+func (k *Keyring) KeyInClear(text string) string {
+	if plain, err := k.DecryptKey(text); err == nil {
+		return plain
+	}
+	return text
+}
+
+// DecryptConf is a JSON document with the strings at the dotted paths in clear.
+// What cannot be decrypted stays: it may be in clear.
+func (k *Keyring) DecryptConf(fields []string, conf json.RawMessage) json.RawMessage {
+	if k.empty() || len(fields) == 0 {
+		return conf
+	}
+	doc, err := schema.Decode(conf)
+	if err != nil {
+		return conf // who checks it will say what is wrong
+	}
+	k.DecryptFields(fields, doc)
+	plain, err := json.Marshal(doc)
+	if err != nil {
+		return conf
+	}
+	return plain
 }
 
 // EncryptFields encrypts, in place, the strings at the dotted paths of a

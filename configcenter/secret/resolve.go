@@ -136,6 +136,10 @@ func orDefault[T comparable](v, def T) T {
 // schema.Decode, and returns the document. A reference that cannot be resolved
 // stays as it is; the errors name it and say why.
 func (r *Resolver) Fill(ctx context.Context, doc any, find Find) (any, []error) {
+	return fillWith(doc, func(ref string) (any, error) { return r.Value(ctx, ref, find) })
+}
+
+func fillWith(doc any, value func(ref string) (any, error)) (any, []error) {
 	var errs []error
 	var fill func(any) any
 	fill = func(v any) any {
@@ -144,7 +148,7 @@ func (r *Resolver) Fill(ctx context.Context, doc any, find Find) (any, []error) 
 			if !IsRef(v) {
 				return v
 			}
-			got, err := r.Value(ctx, v, find)
+			got, err := value(v)
 			if err != nil {
 				errs = append(errs, err)
 				return v
@@ -186,6 +190,36 @@ func (r *Resolver) Value(ctx context.Context, ref string, find Find) (any, error
 	return v, nil
 }
 
+// kept is the last value of a reference to a manager, however old.
+func (r *Resolver) kept(ref string, find Find) (any, bool) {
+	id, _, err := split(ref)
+	if err != nil {
+		return nil, false
+	}
+	conf := find(id)
+	if conf == nil {
+		return nil, false
+	}
+	f, ok := r.values.Get(place{ref: ref, conf: sha256.Sum256(conf)})
+	return f.value, ok
+}
+
+// split cuts $secret://manager/id/key into "manager/id" and "key".
+func split(ref string) (id, key string, err error) {
+	manager, rest, ok := strings.Cut(ref[len(secretPrefix):], "/")
+	if !ok {
+		return "", "", errors.New("error format: no secret manager")
+	}
+	conf, key, ok := strings.Cut(rest, "/")
+	if !ok {
+		return "", "", errors.New("error format: no secret conf id")
+	}
+	if key == "" {
+		return "", "", errors.New("error format: no secret key id")
+	}
+	return manager + "/" + conf, key, nil
+}
+
 // env reads NAME, or the member NAME/member of a variable that is JSON.
 func (r *Resolver) env(path string) (any, error) {
 	name, member, _ := strings.Cut(path, "/")
@@ -214,18 +248,11 @@ func memberOf(text []byte, member string) (any, error) {
 
 // secret asks a manager, or remembers what it said.
 func (r *Resolver) secret(ctx context.Context, ref string, find Find) (any, error) {
-	manager, rest, ok := strings.Cut(ref[len(secretPrefix):], "/")
-	if !ok {
-		return nil, errors.New("error format: no secret manager")
+	id, key, err := split(ref)
+	if err != nil {
+		return nil, err
 	}
-	id, key, ok := strings.Cut(rest, "/")
-	if !ok {
-		return nil, errors.New("error format: no secret conf id")
-	}
-	if key == "" {
-		return nil, errors.New("error format: no secret key id")
-	}
-	conf := find(manager + "/" + id)
+	conf := find(id)
 	if conf == nil {
 		return nil, errors.New("no secret conf")
 	}
@@ -238,6 +265,7 @@ func (r *Resolver) secret(ctx context.Context, ref string, find Find) (any, erro
 	if f, ok := r.fails.Get(at); ok && now.Before(f.until) {
 		return staleOr(kept, had, f.err)
 	}
+	manager, _, _ := strings.Cut(id, "/")
 	v, err := r.ask(ctx, manager, conf, key)
 	if err == nil && v == nil {
 		err = errors.New("no value")

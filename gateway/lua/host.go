@@ -6,9 +6,10 @@
 // at a time; between calls nothing of a request stays in it. Each Program has
 // an environment of its own in each state, so that what one writes no other sees.
 //
-// A call that computes too long is cut off at its next instruction. Two things
-// are not bounded: a single pattern of Lua's own (string.find) that backtracks
-// for long, and memory other than what is printed, repeated or encoded.
+// A call that computes too long is cut off at its next instruction, or in the
+// midst of a pattern. What it builds of strings is counted; what else it fills
+// the memory with shows in the process's heap, at which a call that computes
+// for more than some milliseconds looks.
 //
 // It does not know the gateway, the router, or which plugins run Lua.
 package lua
@@ -25,11 +26,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
 	lua "github.com/yuin/gopher-lua"
 
 	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/syntax"
+	"sluice/gateway/lua/template"
 	"sluice/plugins"
 )
 
@@ -40,6 +41,7 @@ type Options struct {
 	States   int            // interpreters at work at once; 256
 	Timers   int            // of ngx.timer.at, waiting or running; 64
 	Output   int            // bytes that one call may print or build in one string; 64 MiB
+	Memory   int            // bytes of strings that one call may build, and of heap that a long one may fill; 512 MiB
 	Dicts    map[string]int // ngx.shared: name → size in bytes
 	Log      *slog.Logger   // for what runs outside of requests; nil: nowhere
 	Now      func() time.Time
@@ -65,6 +67,9 @@ func (o *Options) defaults() {
 	if o.Output == 0 {
 		o.Output = 64 << 20
 	}
+	if o.Memory == 0 {
+		o.Memory = 512 << 20
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -85,8 +90,8 @@ type Host struct {
 	closedPrograms atomic.Int64
 	dicts          *lib.Dicts
 	regexes        lib.Regexes
-	modules        sync.Map                               // name of an embedded module → *lua.FunctionProto
-	includes       *lru.Cache[string, *lua.FunctionProto] // templates that others include
+	modules        sync.Map // name of an embedded module → *lua.FunctionProto
+	templates      *template.Engine
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -106,15 +111,12 @@ type sharedProto struct {
 	refs  int
 }
 
-// maxIncludes is how many included templates are kept compiled.
-const maxIncludes = 256
-
 // New makes a Host; Close ends it.
 func New(o Options) *Host {
 	o.defaults()
 	h := &Host{o: o, slots: make(chan struct{}, o.States), protos: map[string]*sharedProto{}, id: uuid(),
 		dicts: lib.NewDicts(o.Dicts, o.Now)}
-	h.includes, _ = lru.New[string, *lua.FunctionProto](maxIncludes) // fails for sizes below 1 only
+	h.templates = template.New(template.Engine{Limit: o.Output, Compile: syntax.Compile, Plain: plain})
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }

@@ -170,7 +170,7 @@ func TestExitCannotBeCaught(t *testing.T) {
 }
 
 func TestSleepEndsWithTheRequest(t *testing.T) {
-	h := host(t, Options{Budget: 10 * time.Millisecond, Blocking: time.Hour})
+	h := host(t, Options{Budget: 10 * time.Second, Blocking: time.Hour})
 	f := build(t, h, `return function(conf, ctx) ngx.sleep(1000) end`)
 	ctx, cancel := context.WithCancel(context.Background())
 	c := request("/")

@@ -48,6 +48,7 @@ func builders() map[string]func(*state) lua.LValue {
 		"resty.sha256":         digest(sha256.New),
 		"resty.sha384":         digest(sha512.New384),
 		"resty.sha512":         digest(sha512.New),
+		"lyaml":                func(s *state) lua.LValue { return s.table(lib.YAML) },
 		"net.url":              func(s *state) lua.LValue { return s.table(map[string]lua.LGFunction{"parse": lib.ParseURL}) },
 		"table.new":            func(s *state) lua.LValue { return s.l.NewFunction(newTable) },
 		"table.clear":          func(s *state) lua.LValue { return s.fromCore("clear") },

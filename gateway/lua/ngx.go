@@ -167,7 +167,7 @@ func (s *state) exitNow(l *lua.LState) int {
 func (s *state) leaveWith(l *lua.LState, e exit) {
 	s.exit = e
 	if l != s.l {
-		s.b.end(context.Canceled)
+		s.b.End(context.Canceled)
 	}
 	l.Error(s.stop, 0)
 }
@@ -304,8 +304,8 @@ func (s *state) block(l *lua.LState, wait func(context.Context)) {
 	}
 	ctx, cancel := context.WithTimeout(parent, left)
 	defer cancel()
-	s.b.pause()
-	defer s.b.resume()
+	s.b.Pause()
+	defer s.b.Resume()
 	begin := time.Now()
 	wait(ctx)
 	s.blocked += time.Since(begin)

@@ -144,13 +144,13 @@ func (h *Host) enter(c *plugins.Ctx, phase string) (*state, error) {
 	s.sweep()
 	s.c, s.phase = c, phase
 	s.restore()
-	s.b.start(h.o.Budget)
+	s.b.Start(h.o.Budget)
 	return s, nil
 }
 
 // leave ends the call: nothing of it stays in the state.
 func (s *state) leave() {
-	if !s.b.stop() {
+	if !s.b.Stop() {
 		s.spoilt = true
 	}
 	s.keep()

@@ -160,8 +160,8 @@ func escapeControls(q string) string {
 // body reads the request's body; waiting for the client is no computing.
 func (s *state) body(l *lua.LState, limit int64) ([]byte, error) {
 	c := s.request(l)
-	s.b.pause()
-	defer s.b.resume()
+	s.b.Pause()
+	defer s.b.Resume()
 	return c.Body(limit)
 }
 

@@ -5,6 +5,7 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
+	"sluice/gateway/lua/budget"
 	"sluice/gateway/lua/lib"
 	"sluice/gateway/lua/value"
 	"sluice/plugins"
@@ -14,7 +15,7 @@ import (
 type state struct {
 	h      *Host
 	l      *lua.LState
-	b      *budget
+	b      *budget.Budget
 	spoilt bool // must not be used again
 
 	libs    map[string]*lua.LTable // as they are; programs see shades of them
@@ -43,6 +44,7 @@ type call struct {
 	last    bool
 	touched bool // ngx.arg was assigned
 	timers  []timer
+	built   int           // bytes of texts
 	blocked time.Duration // spent asleep or talking to others
 	pairs   map[string]lua.LValue
 }
@@ -66,7 +68,7 @@ type loaded struct {
 }
 
 func newState(h *Host) *state {
-	s := &state{h: h, b: newBudget(), libs: map[string]*lua.LTable{}, shades: map[*lua.LTable]*lua.LTable{},
+	s := &state{h: h, b: budget.New(h.o.Memory), libs: map[string]*lua.LTable{}, shades: map[*lua.LTable]*lua.LTable{},
 		loaded: map[*Program]*loaded{}, seen: h.closedPrograms.Load()}
 	s.l = lua.NewState(lua.Options{SkipOpenLibs: true, CallStackSize: 1000, RegistrySize: 1 << 10,
 		RegistryMaxSize: 1 << 16, RegistryGrowStep: 1 << 10, MinimizeStackMemory: true})

@@ -6,6 +6,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"sluice/gateway/lua/lib"
+	"sluice/gateway/lua/strlib"
 	"sluice/gateway/lua/syntax"
 	"sluice/gateway/lua/value"
 )
@@ -29,11 +30,12 @@ func (s *state) standard() {
 		base.RawSetString(name, l.NewFunction(f))
 	}
 	s.libs["_G"] = base
+	base.RawSetString(strlib.Concat, l.NewFunction(s.bounds().Concat))
 	for _, name := range [...]string{"string", "table", "math", "coroutine"} {
 		s.libs[name] = all.RawGetString(name).(*lua.LTable)
 	}
 	texts := s.libs["string"]
-	texts.RawSetString("rep", l.NewFunction(s.rep))
+	s.bounds().Install(l, texts, s.libs["table"])
 	texts.RawSetString("dump", lua.LNil)
 	texts.RawSetString("__index", lua.LNil) // itself: the metatable of strings
 	s.strMT = value.Table()
@@ -190,17 +192,15 @@ func collectgarbage(l *lua.LState) int {
 	return 1
 }
 
-func (s *state) rep(l *lua.LState) int {
-	text, n := l.CheckString(1), l.CheckInt(2)
-	if n <= 0 || text == "" {
-		l.Push(lua.LString(""))
-		return 1
-	}
-	if n > s.h.o.Output/len(text) {
-		l.RaiseError("resulting string too large")
-	}
-	l.Push(lua.LString(strings.Repeat(text, n)))
-	return 1
+// bounds are what a call may do with texts.
+func (s *state) bounds() *strlib.Bounds {
+	return &strlib.Bounds{Over: s.b.Err, Largest: s.h.o.Output, Build: s.build}
+}
+
+// build counts n bytes of texts that the call has built.
+func (s *state) build(n int) bool {
+	s.built += n
+	return s.built <= s.h.o.Memory
 }
 
 func (s *state) getenv(l *lua.LState) int {

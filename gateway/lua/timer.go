@@ -83,7 +83,7 @@ func (s *state) waitUntil(at time.Time) (premature bool) {
 // fire calls a timer's function and returns those that it made.
 func (s *state) fire(t timer, premature bool) []timer {
 	s.phase, s.cur = "timer", t.cur
-	s.b.start(s.h.o.Budget)
+	s.b.Start(s.h.o.Budget)
 	s.l.Push(t.fn)
 	s.l.Push(lua.LBool(premature))
 	for _, a := range t.args {
@@ -93,7 +93,7 @@ func (s *state) fire(t timer, premature bool) []timer {
 	if err != nil && !s.exit.asked {
 		s.h.o.Log.Error("lua timer failed", "err", plain(err))
 	}
-	if !s.b.stop() {
+	if !s.b.Stop() {
 		s.spoilt = true
 	}
 	s.cur.wipe()

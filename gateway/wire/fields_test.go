@@ -366,11 +366,7 @@ func TestIdleLimitsOfPeer(t *testing.T) {
 	short := NewPeer(PeerOptions{Addr: up, Idle: 1, IdleTimeout: 10 * time.Millisecond})
 	defer short.Close()
 	get(short)
-	eventually(t, "the reaper", func() bool {
-		short.mu.Lock()
-		defer short.mu.Unlock()
-		return len(short.idle) == 0
-	})
+	eventually(t, "the reaper", func() bool { return short.count.Load() == 0 })
 }
 
 func TestServeConn(t *testing.T) {

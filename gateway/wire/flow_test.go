@@ -387,16 +387,27 @@ func TestStalePool(t *testing.T) {
 	engines(t, func(t *testing.T, engine string) {
 		addr, p, _ := startProxy(t, engine, ln.Addr().String())
 		c := dial(t, addr)
-		for _, m := range []string{"GET", "POST", "GET"} {
-			c.send(m + " / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok")
-			if r, b := c.response(m); r.StatusCode != 200 || b != "hi" {
-				t.Fatalf("%s: %d %q", m, r.StatusCode, b)
+		for _, q := range []struct {
+			method string
+			unused int64 // how long the connection seems to have been
+		}{{"GET", 2 * peekAfter}, {"POST", 2 * peekAfter}, {"POST", 0}, {"PATCH", 0}, {"GET", 0}, {"GET", 0}} {
+			c.send(q.method + " / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok")
+			if r, b := c.response(q.method); r.StatusCode != 200 || b != "hi" {
+				t.Fatalf("%s on a connection closed by the server: %d %q", q.method, r.StatusCode, b)
 			}
 			(<-conns).Close() // while it is idle at the proxy
-			p.peer.mu.Lock()
-			u := p.peer.idle[0]
-			u.idleSince -= 2 * peekAfter
-			p.peer.mu.Unlock()
+			var u *upConn
+			for i := range p.peer.kept {
+				k := &p.peer.kept[i]
+				k.mu.Lock()
+				for _, u = range k.idle {
+					u.idleSince -= q.unused
+					if q.unused == 0 {
+						u.idleSince += int64(time.Minute) // used just now, however slow the test is
+					}
+				}
+				k.mu.Unlock()
+			}
 			eventually(t, "the end has arrived", func() bool { return !u.fresh() })
 		}
 	})

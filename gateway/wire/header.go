@@ -16,6 +16,7 @@ type Field struct {
 	// first byte of Name to its CRLF, when the line may be sent on as it came:
 	// "Name: value", checked by the parser and end-to-end. Else 0.
 	line uint32
+	own  bool // set by SetOwn: fit to be written as it is
 }
 
 // Header is an ordered list of header fields. Order and case are kept as
@@ -68,6 +69,26 @@ func (h *Header) Set(name, value string) {
 	h.fields[i] = Field{Name: name, Value: value}
 	h.delFrom(i+1, name)
 }
+
+// SetOwn is Set for those who know that name is a token and that value holds no
+// control characters: both are written without another look.
+func (h *Header) SetOwn(name, value string) {
+	i := h.index(name)
+	if i < 0 {
+		h.AddOwn(name, value)
+		return
+	}
+	h.fields[i] = Field{Name: name, Value: value, own: true}
+	h.delFrom(i+1, name)
+}
+
+// AddOwn is Add, as SetOwn is Set.
+func (h *Header) AddOwn(name, value string) {
+	h.fields = append(h.fields, Field{Name: name, Value: value, own: true})
+}
+
+// NameAt returns the name of field i, 0 ≤ i < Len.
+func (h *Header) NameAt(i int) string { return h.fields[i].Name }
 
 // Add appends a field.
 func (h *Header) Add(name, value string) {

@@ -28,11 +28,12 @@ func (m *memoryBody) Read(p []byte) (int, error) {
 
 func (m *memoryBody) Close() error { return nil }
 
-func (m *memoryBody) rest() []byte {
-	b := m.b
-	m.b = nil
-	return b
-}
+// Bytes is all that was not read.
+func (m *memoryBody) Bytes() []byte { return m.b }
+
+// inMemory is a body that need not be copied to be sent. A filter gets a copy
+// all the same: what it makes of a piece must not change what others share.
+type inMemory interface{ Bytes() []byte }
 
 // statusLines are the common ones, made once.
 var statusLines = func() (t [600]string) {

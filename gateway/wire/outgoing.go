@@ -31,7 +31,7 @@ func (t *trip) build() {
 			if length >= 0 && len(f.Name) == 7 && EqualFold(f.Name, "Trailer") {
 				continue
 			}
-			b = appendField(b, f.Name, f.Value)
+			b = f.append(b)
 		}
 	}
 	switch {

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"sluice/gateway/lane"
 )
 
 // Peer is one upstream server as this process talks to it, with the
@@ -17,15 +20,27 @@ type Peer struct {
 	opts PeerOptions
 	h2   *http2Peer // nil for HTTP/1
 
+	kept  []shelf      // one for each lane
+	count atomic.Int64 // connections on all of them
+	// watched says that reap will come.
+	watched atomic.Bool
+	mu      sync.Mutex // of what follows
+	reaper  *time.Timer
+	closed  bool
+}
+
+// shelf holds kept connections. Each processor has its own and takes from
+// others when it is empty: a connection stays where its memory is warm.
+type shelf struct {
 	mu     sync.Mutex
 	idle   []*upConn // the last one was used last
-	reaper *time.Timer
 	closed bool
+	_      [64]byte // nothing shares its lines
 }
 
 // NewPeer returns a Peer without connections.
 func NewPeer(o PeerOptions) *Peer {
-	p := &Peer{opts: o}
+	p := &Peer{opts: o, kept: make([]shelf, lane.N)}
 	if o.HTTP2 {
 		p.h2 = newHTTP2Peer(&p.opts)
 	}
@@ -35,37 +50,54 @@ func NewPeer(o PeerOptions) *Peer {
 // Close closes the idle connections; those in use are closed after their exchange.
 func (p *Peer) Close() {
 	p.mu.Lock()
-	idle := p.idle
-	p.idle, p.closed = nil, true
+	p.closed = true
 	if p.reaper != nil {
 		p.reaper.Stop()
 	}
 	p.mu.Unlock()
-	for _, u := range idle {
-		u.close()
+	for i := range p.kept {
+		s := &p.kept[i]
+		s.mu.Lock()
+		idle := s.idle
+		s.idle, s.closed = nil, true
+		s.mu.Unlock()
+		p.count.Add(-int64(len(idle)))
+		for _, u := range idle {
+			u.close()
+		}
 	}
 	if p.h2 != nil {
 		p.h2.close()
 	}
 }
 
-// take returns the kept connection that was used last, or nil.
+// take returns the kept connection that was used last here, or else elsewhere;
+// nil when there is none.
 func (p *Peer) take(now int64) *upConn {
-	p.mu.Lock()
-	n := len(p.idle)
+	here := lane.Here()
+	for i := range p.kept {
+		s := &p.kept[(here+i)%len(p.kept)]
+		for u := s.pop(); u != nil; u = s.pop() {
+			p.count.Add(-1)
+			if p.opts.IdleTimeout <= 0 || now-u.idleSince <= int64(p.opts.IdleTimeout) {
+				return u
+			}
+			u.close() // and those below are older
+		}
+	}
+	return nil
+}
+
+func (s *shelf) pop() *upConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.idle)
 	if n == 0 {
-		p.mu.Unlock()
 		return nil
 	}
-	u := p.idle[n-1]
-	p.idle[n-1] = nil
-	p.idle = p.idle[:n-1]
-	p.mu.Unlock()
-	if p.opts.IdleTimeout > 0 && now-u.idleSince > int64(p.opts.IdleTimeout) {
-		u.close()
-		p.reap() // those below are older
-		return nil
-	}
+	u := s.idle[n-1]
+	s.idle[n-1] = nil
+	s.idle = s.idle[:n-1]
 	return u
 }
 
@@ -76,45 +108,76 @@ func (p *Peer) give(u *upConn, now int64) {
 		return
 	}
 	u.idleSince = now
-	p.mu.Lock()
-	if p.closed || len(p.idle) >= p.opts.Idle {
-		p.mu.Unlock()
+	if p.count.Add(1) > int64(p.opts.Idle) || !p.kept[lane.Here()].push(u) {
+		p.count.Add(-1)
 		u.close()
 		return
 	}
-	p.idle = append(p.idle, u)
-	if p.reaper == nil && p.opts.IdleTimeout > 0 {
-		p.reaper = time.AfterFunc(p.opts.IdleTimeout, p.reap)
+	if p.opts.IdleTimeout > 0 && !p.watched.Load() {
+		p.watch(p.opts.IdleTimeout)
 	}
-	p.mu.Unlock()
+}
+
+// push is false on a closed shelf.
+func (s *shelf) push(u *upConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.idle = append(s.idle, u)
+	return true
+}
+
+// watch has reap called after a while.
+func (p *Peer) watch(wait time.Duration) {
+	if !p.watched.CompareAndSwap(false, true) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.reaper = time.AfterFunc(max(wait, time.Millisecond), p.reap)
+	}
 }
 
 // reap closes the connections that were idle for too long and comes again as
 // long as there are others.
 func (p *Peer) reap() {
-	var old []*upConn
-	p.mu.Lock()
+	p.watched.Store(false) // before the look, so that what comes after it is watched
 	limit := nano() - int64(p.opts.IdleTimeout)
+	oldest := int64(0)
+	for i := range p.kept {
+		old, first := p.kept[i].cut(limit)
+		p.count.Add(-int64(len(old)))
+		for _, u := range old {
+			u.close()
+		}
+		if first != 0 && (oldest == 0 || first < oldest) {
+			oldest = first
+		}
+	}
+	if oldest != 0 {
+		p.watch(time.Duration(oldest - limit))
+	}
+}
+
+// cut takes off what has been idle since limit or longer, and tells since when
+// the first of the others is; 0 when there is none.
+func (s *shelf) cut(limit int64) (old []*upConn, first int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := 0
-	for n < len(p.idle) && p.idle[n].idleSince <= limit {
+	for n < len(s.idle) && s.idle[n].idleSince <= limit {
 		n++
 	}
-	old = append(old, p.idle[:n]...)
-	kept := copy(p.idle, p.idle[n:])
-	clear(p.idle[kept:])
-	p.idle = p.idle[:kept]
-	if p.reaper != nil {
-		p.reaper.Stop()
-		p.reaper = nil
+	old = append(old, s.idle[:n]...)
+	kept := copy(s.idle, s.idle[n:])
+	clear(s.idle[kept:])
+	if s.idle = s.idle[:kept]; kept > 0 {
+		first = s.idle[0].idleSince
 	}
-	if kept > 0 && !p.closed {
-		wait := time.Duration(p.idle[0].idleSince - limit)
-		p.reaper = time.AfterFunc(max(wait, time.Millisecond), p.reap)
-	}
-	p.mu.Unlock()
-	for _, u := range old {
-		u.close()
-	}
+	return old, first
 }
 
 // dial opens a new connection.

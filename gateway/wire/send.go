@@ -27,6 +27,8 @@ func (c *conn) Send(resp *Response, filter BodyFilter) (Sent, error) {
 	}
 	if err != nil {
 		c.close = true
+		// nothing has gone out: there may be another answer
+		c.answered = s.sent.Total > 0
 	}
 	return s.sent, err
 }
@@ -106,7 +108,7 @@ func (s *sending) head(b []byte) []byte {
 		if len(f.Name) == 7 && !s.chunked && EqualFold(f.Name, "Trailer") {
 			continue
 		}
-		b = appendField(b, f.Name, f.Value)
+		b = f.append(b)
 	}
 	if !date {
 		b = append(b, c.srv.date.line()...)
@@ -130,6 +132,15 @@ func (s *sending) framingFields(b []byte) []byte {
 		return append(b, "Connection: close\r\n"...)
 	}
 	return append(b, "Connection: keep-alive\r\n"...)
+}
+
+// append appends the field's line.
+func (f *Field) append(b []byte) []byte {
+	if !f.own {
+		return appendField(b, f.Name, f.Value)
+	}
+	b = append(append(b, f.Name...), ':', ' ')
+	return append(append(b, f.Value...), '\r', '\n')
 }
 
 // appendField appends a field line. What would break the framing of the head
@@ -164,8 +175,8 @@ func (s *sending) body() error {
 		}
 		return s.flush()
 	}
-	if m, ok := r.Body.(*memoryBody); ok {
-		return s.end(m.rest())
+	if m, ok := r.Body.(inMemory); ok && s.filter == nil {
+		return s.end(m.Bytes())
 	}
 	if u, ok := r.Body.(*upBody); ok {
 		if data, whole := u.whole(); whole {

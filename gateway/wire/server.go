@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/gateway/lane"
 )
 
 // Limits bound what a client may send. Zero values mean the defaults.
@@ -66,8 +68,9 @@ type Server struct {
 	work      sync.Pool
 	alone     bool // one processor serves everything
 
-	accepted, handled, requests atomic.Int64
-	moved                       atomic.Int64 // to new goroutines since the last collection
+	accepted, handled atomic.Int64
+	requests          lane.Counter
+	moved             atomic.Int64 // to new goroutines since the last collection
 }
 
 // Stats counts connections as nginx's stub_status does.

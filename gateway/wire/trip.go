@@ -46,8 +46,11 @@ const maxResponseHead = 64 << 10
 var responseLimits = headLimits{first: maxResponseHead, line: maxResponseHead, total: maxResponseHead, fields: 1000}
 
 // peekAfter is how long a connection must have been unused, in nanoseconds, to
-// be looked at before it is used again. What an upstream does wrong within that
-// time reaches us before or after the look by chance.
+// be looked at before it carries a request that may be sent again: should it be
+// closed, the request goes to another one. One that must not be sent twice
+// (RFC 9110, 9.2.2) has only this look, so it is never left out. A close that
+// crosses such a request on its way is the client's to judge, as with nginx: a
+// server may have done the work before it closed.
 const peekAfter = int64(time.Millisecond)
 
 // errStale means that a kept connection was closed, or spoke, while unused.
@@ -129,7 +132,7 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	reused := u.served > 0
 	t.forget()
 	t.x, t.out, t.resp, t.reused, t.start = x, out, resp, reused, start
-	t.check = reused && start-u.idleSince > peekAfter
+	t.check = reused && (start-u.idleSince > peekAfter || !again(out))
 	resp.reset()
 	u.served++
 	t.buffers()

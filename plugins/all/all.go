@@ -60,6 +60,7 @@ import (
 	uarestriction "sluice/plugins/ua-restriction"
 	udplogger "sluice/plugins/udp-logger"
 	uriblocker "sluice/plugins/uri-blocker"
+	wolfrbac "sluice/plugins/wolf-rbac"
 	workflow "sluice/plugins/workflow"
 	zipkin "sluice/plugins/zipkin"
 )
@@ -85,6 +86,7 @@ func Registry() plugins.Registry {
 		"uri-blocker":              &uriblocker.Plugin,
 		"request-validation":       &requestvalidation.Plugin,
 		"multi-auth":               &multiauth.Plugin,
+		"wolf-rbac":                &wolfrbac.Plugin,
 		"hmac-auth":                &hmacauth.Plugin,
 		"basic-auth":               &basicauth.Plugin,
 		"jwt-auth":                 &jwtauth.Plugin,

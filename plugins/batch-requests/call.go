@@ -33,9 +33,9 @@ type caller struct {
 func (k *caller) dial() error {
 	local := k.c.Req.Local
 	d := net.Dialer{Timeout: k.timeout}
-	conn, err := d.DialContext(k.c, "tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), local.Port()).String())
+	conn, err := d.DialContext(k.c.Context, "tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), local.Port()).String())
 	if err != nil && local.Addr().IsValid() {
-		conn, err = d.DialContext(k.c, "tcp", local.String())
+		conn, err = d.DialContext(k.c.Context, "tcp", local.String())
 	}
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -70,6 +71,15 @@ func apis(env *plugins.Env) ([]plugins.API, error) {
 	return []plugins.API{{Methods: []string{"POST"}, Path: a.URI, Serve: a.serve}}, nil
 }
 
+// countRest tells how long a body of unknown length really is, as far as that
+// is no more than twice what is allowed.
+func countRest(c *plugins.Ctx, e *plugins.BodyTooLargeError) {
+	if c.Req.ContentLength < 0 {
+		n, _ := io.CopyN(io.Discard, c.Req.Body, 2*e.Limit) // a client that is gone gets no answer anyway
+		e.Size = max(e.Size, n)
+	}
+}
+
 // batch is a body that fits the schema.
 type batch struct {
 	Query    map[string]any `json:"query"`
@@ -86,6 +96,7 @@ func (a *api) serve(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	body, err := c.Body(max.MaxBodySize)
 	if tooLarge := (*plugins.BodyTooLargeError)(nil); errors.As(err, &tooLarge) {
+		countRest(c, tooLarge)
 		return failed(413, tooLarge.Error()), nil
 	}
 	if err != nil {

@@ -132,6 +132,23 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestUnknownLength: a body without length is told how long it was.
+func TestUnknownLength(t *testing.T) {
+	env := plugintest.Env()
+	list, err := apis(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]string{1<<20 + 4096: "request size 1052672 is", 4 << 20: "request size 2097152 is"} {
+		c := plugintest.Request("POST", "/apisix/batch-requests")
+		c.Req.Body, c.Req.ContentLength = strings.NewReader(strings.Repeat("1", size)), -1
+		r, err := list[0].Serve(c)
+		if err != nil || r.Status != 413 || !strings.Contains(r.Body.(plugins.ErrorMsg).ErrorMsg, want) {
+			t.Errorf("%d: %+v %v", size, r, err)
+		}
+	}
+}
+
 func TestAttributes(t *testing.T) {
 	env := plugintest.Env()
 	env.Attr = json.RawMessage(`{"uri":"/foo/bar"}`)

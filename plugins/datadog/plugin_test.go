@@ -2,9 +2,6 @@ package datadog
 
 import (
 	"encoding/json"
-	"log/slog"
-	"net"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,21 +18,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/dlclark/regexp2/v2.runClock"))
 }
 
-// served is a request that has ended.
-func served(target string) *plugins.Ctx {
-	c := plugintest.Request("GET", target)
-	c.Start = time.Unix(1000, 0)
-	c.Route = &resource.Route{Meta: resource.Meta{ID: "1"}}
-	plugintest.Respond(c, 200)
-	return c
-}
-
 func TestLog(t *testing.T) {
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn, port := plugintest.Datagrams(t)
 	for name, test := range map[string]struct{ conf, tags, prefix string }{
 		"usual": {`{}`, `source:apisix,route_name:r,service_name:s,balancer_ip:127.0.0.2,response_status:200,response_status_class:2xx,scheme:http`, "apisix."},
 		"all": {`{"prefer_name":false,"include_path":true,"include_method":true,"constant_tags":["env:x"]}`,
@@ -48,12 +32,12 @@ func TestLog(t *testing.T) {
 			if name == "all" {
 				more = `,"namespace":"","constant_tags":[]`
 			}
-			env.Metadata = json.RawMessage(`{"host":"127.0.0.1","port":` + strconv.Itoa(conn.LocalAddr().(*net.UDPAddr).Port) + more + `}`)
+			env.Metadata = json.RawMessage(`{"host":"127.0.0.1","port":` + port + more + `}`)
 			p, err := plugintest.Try(&Plugin, env, test.conf)
 			if err != nil {
 				t.Fatal(err)
 			}
-			c := served("/p/1")
+			c := plugintest.Served("/p/1")
 			c.Route = &resource.Route{Meta: resource.Meta{ID: "1", Name: "r"}, ServiceID: "2"}
 			c.Service = &resource.Service{Meta: resource.Meta{ID: "2", Name: "s"}}
 			c.Matched.Path, c.UpstreamScheme, c.Req.Size, c.BytesSent = "/p/*", "http", 100, 200
@@ -81,37 +65,18 @@ func TestLog(t *testing.T) {
 }
 
 func TestFailure(t *testing.T) {
-	var text strings.Builder
 	env := plugintest.Env()
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
 	env.Metadata = json.RawMessage(`{"host":"127.0.0.1:1"}`)
-	p, err := plugintest.Try(&Plugin, env, `{}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(served("/"))
-	p.Close()
-	if !strings.Contains(text.String(), "failed to connect to UDP server: host[127.0.0.1:1] port[8125]") {
-		t.Error(text.String())
-	}
+	plugintest.Complain(t, &Plugin, env, `{}`, "failed to connect to UDP server: host[127.0.0.1:1] port[8125]")
 }
 
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{"batch_max_size":0}`:     `property "batch_max_size" validation failed`,
 		`{"constant_tags":["1a"]}`: `property "constant_tags" validation failed`,
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", conf, err)
-		}
-	}
+	})
 }
 
 func BenchmarkLog(b *testing.B) {
-	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"batch_max_size":1000000}`)
-	c := served("/hello")
-	b.ReportAllocs()
-	for b.Loop() {
-		p.Log(c)
-	}
+	plugintest.BenchmarkLog(b, &Plugin, `{"batch_max_size":1000000}`)
 }

@@ -2,78 +2,31 @@ package elasticsearchlogger
 
 import (
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"sluice/configcenter/resource"
-	"sluice/plugins"
 	"sluice/plugins/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// served is a request that has ended.
-func served(target string) *plugins.Ctx {
-	c := plugintest.Request("GET", target)
-	c.Start = time.Unix(1000, 0)
-	c.Route = &resource.Route{Meta: resource.Meta{ID: "1"}}
-	plugintest.Respond(c, 200)
-	return c
-}
-
-// requests logs /1 and /2 through an instance and returns what the server got.
-func requests(t *testing.T, env *plugins.Env, conf func(address string) string) []string {
-	t.Helper()
-	var got []string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		got = append(got, describe(r)+" "+string(b))
-		answer(w, r)
-	}))
-	defer s.Close()
-	p, err := plugintest.Try(&Plugin, env, conf(s.URL))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(served("/1"))
-	p.Log(served("/2"))
-	p.Close()
-	if n := env.Shared.Len(); n != 0 {
-		t.Errorf("%d shared values left", n)
-	}
-	return got
-}
-
-func describe(r *http.Request) string {
-	return strings.Join([]string{r.Method, r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Content-Type"), r.Header.Get("X-A")}, " ")
-}
-
-var version string
-
-func answer(w http.ResponseWriter, r *http.Request) {
-	if r.Method == "GET" {
-		io.WriteString(w, `{"version":{"number":"`+version+`"}}`)
-	}
-}
-
 func TestLog(t *testing.T) {
 	for number, kind := range map[string]string{"8.1.2": "", "6.0.0": `,"_type":"_doc"`} {
-		version = number
-		got := requests(t, plugintest.Env(), func(address string) string {
-			return `{"endpoint_addr":"` + address + `","field":{"index":"i-$uri"},"auth":{"username":"u","password":"p"},` +
-				`"headers":{"X-A":"a"},"log_format":{"uri":"$request_uri"}}`
-		})
+		sink := plugintest.NewSink(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "GET" {
+				io.WriteString(w, `{"version":{"number":"`+number+`"}}`)
+			}
+		}, "Authorization", "Content-Type", "X-A")
+		plugintest.Log(t, &Plugin, plugintest.Env(), `{"endpoint_addr":"`+sink.URL+`","field":{"index":"i-$uri"},`+
+			`"auth":{"username":"u","password":"p"},"headers":{"X-A":"a"},"log_format":{"uri":"$request_uri"}}`, "/1", "/2")
 		want := []string{"GET / Basic dTpw  a ", "POST /_bulk Basic dTpw application/x-ndjson a " +
 			`{"index":{"_index":"i-/1"` + kind + "}}\n" + `{"uri":"/1","route_id":"1"}` + "\n" +
 			`{"index":{"_index":"i-/2"` + kind + "}}\n" + `{"uri":"/2","route_id":"1"}` + "\n"}
-		if !slices.Equal(got, want) {
+		if got := sink.Got(); !slices.Equal(got, want) {
 			t.Errorf("got  %q\nwant %q", got, want)
 		}
 	}
@@ -96,39 +49,19 @@ func TestIndex(t *testing.T) {
 }
 
 func TestFailure(t *testing.T) {
-	var text strings.Builder
-	env := plugintest.Env()
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }))
-	defer s.Close()
-	p, err := plugintest.Try(&Plugin, env, `{"endpoint_addr":"`+s.URL+`","field":{"index":"i"}}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(served("/"))
-	p.Close()
-	if !strings.Contains(text.String(), "elasticsearch server returned status: 500, body: no") {
-		t.Error(text.String())
-	}
+	sink := plugintest.NewSink(t, plugintest.Failing)
+	plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint_addr":"`+sink.URL+`","field":{"index":"i"}}`,
+		"elasticsearch server returned status: 500, body: no")
 }
 
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{"endpoint_addr":"http://a"}`:                                   `value should match only one schema, but matches none`,
 		`{"endpoint_addr":"http://a/","field":{"index":"i"}}`:            `property "endpoint_addr" validation failed`,
 		`{"endpoint_addr":"http://a","field":{"index":"${post_arg.[}"}}`: `field.index: `,
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", conf, err)
-		}
-	}
+	})
 }
 
 func BenchmarkLog(b *testing.B) {
-	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"endpoint_addr":"http://127.0.0.1:1","field":{"index":"i"},"batch_max_size":1000000}`)
-	c := served("/hello")
-	b.ReportAllocs()
-	for b.Loop() {
-		p.Log(c)
-	}
+	plugintest.BenchmarkLog(b, &Plugin, `{"endpoint_addr":"http://127.0.0.1:1","field":{"index":"i"},"batch_max_size":1000000}`)
 }

@@ -85,7 +85,7 @@ func (r *remote) enter(c *plugins.Ctx, key []byte, limit int64) (s seat, inside 
 	s = seat{"limit_conn:" + string(key),
 		strconv.FormatUint(rand.Uint64(), 16) + strconv.FormatUint(rand.Uint64(), 16)}
 	// The client may go away meanwhile; whether the request counts must still be known.
-	result, err := r.redis.Run(context.WithoutCancel(c), enterScript, redisx.Call{
+	result, err := r.redis.Run(context.WithoutCancel(c.Context), enterScript, redisx.Call{
 		Keys: []string{s.key},
 		Args: []string{strconv.FormatInt(limit, 10), r.ttl, strconv.FormatInt(r.now().Unix(), 10), s.id},
 	})

@@ -1,59 +1,16 @@
 package lokilogger
 
 import (
-	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
-	"sluice/configcenter/resource"
-	"sluice/plugins"
 	"sluice/plugins/internal/plugintest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// served is a request that has ended.
-func served(target string) *plugins.Ctx {
-	c := plugintest.Request("GET", target)
-	c.Start = time.Unix(1000, 0)
-	c.Route = &resource.Route{Meta: resource.Meta{ID: "1"}}
-	plugintest.Respond(c, 200)
-	return c
-}
-
-// requests logs /1 and /2 through an instance and returns what the server got.
-func requests(t *testing.T, env *plugins.Env, conf func(address string) string) []string {
-	t.Helper()
-	var got []string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body)
-		got = append(got, describe(r)+" "+string(b))
-		answer(w, r)
-	}))
-	defer s.Close()
-	p, err := plugintest.Try(&Plugin, env, conf(s.URL))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(served("/1"))
-	p.Log(served("/2"))
-	p.Close()
-	if n := env.Shared.Len(); n != 0 {
-		t.Errorf("%d shared values left", n)
-	}
-	return got
-}
-
-func describe(r *http.Request) string {
-	return strings.Join([]string{r.Method, r.URL.Path, r.Header.Get("X-Scope-OrgID"), r.Header.Get("X-A")}, " ")
-}
 
 func answer(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }
 
@@ -64,49 +21,28 @@ func TestLog(t *testing.T) {
 		`{"path":"$uri"}`: `{"streams":[{"stream":{"path":"/1"},"values":[["1000000000000","{\"uri\":\"/1\",\"route_id\":\"1\"}"]]},` +
 			`{"stream":{"path":"/2"},"values":[["1000000000000","{\"uri\":\"/2\",\"route_id\":\"1\"}"]]}]}`,
 	} {
-		got := requests(t, plugintest.Env(), func(address string) string {
-			return `{"endpoint_addrs":["` + address + `"],"headers":{"X-A":"a"},"log_labels":` + labels + `,"log_format":{"uri":"$request_uri"}}`
-		})
-		if !slices.Equal(got, []string{"POST /loki/api/v1/push fake a " + want}) {
+		sink := plugintest.NewSink(t, answer, "X-Scope-OrgID", "X-A")
+		plugintest.Log(t, &Plugin, plugintest.Env(), `{"endpoint_addrs":["`+sink.URL+`"],"headers":{"X-A":"a"},"log_labels":`+labels+
+			`,"log_format":{"uri":"$request_uri"}}`, "/1", "/2")
+		if got := sink.Got(); !slices.Equal(got, []string{"POST /loki/api/v1/push fake a " + want}) {
 			t.Errorf("%q", got)
 		}
 	}
 }
 
 func TestFailure(t *testing.T) {
-	var text strings.Builder
-	env := plugintest.Env()
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) }))
-	defer s.Close()
-	p, err := plugintest.Try(&Plugin, env, `{"endpoint_addrs":["`+s.URL+`"]}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(served("/"))
-	p.Close()
-	if !strings.Contains(text.String(), "loki server returned status: 500, body: no") {
-		t.Error(text.String())
-	}
+	sink := plugintest.NewSink(t, plugintest.Failing)
+	plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint_addrs":["`+sink.URL+`"]}`, "loki server returned status: 500, body: no")
 }
 
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{}`:                    `property "endpoint_addrs" is required`,
 		`{"endpoint_addrs":[]}`: `property "endpoint_addrs" validation failed: expect array to have at least 1 items`,
 		`{"endpoint_addrs":["http://a"],"log_labels":{"a":"${post_arg.[}"}}`: `log_labels: `,
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", conf, err)
-		}
-	}
+	})
 }
 
 func BenchmarkLog(b *testing.B) {
-	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"endpoint_addrs":["http://127.0.0.1:1"],"batch_max_size":1000000}`)
-	c := served("/hello")
-	b.ReportAllocs()
-	for b.Loop() {
-		p.Log(c)
-	}
+	plugintest.BenchmarkLog(b, &Plugin, `{"endpoint_addrs":["http://127.0.0.1:1"],"batch_max_size":1000000}`)
 }

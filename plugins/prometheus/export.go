@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"sluice/gateway/tally"
 	"sluice/plugins"
 	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/metrics"
@@ -44,6 +45,9 @@ func (e *Exporter) Addr() string {
 
 // Handler serves the metrics at the configured URI.
 func (e *Exporter) Handler() http.Handler { return e.set.Handler(e.attr.ExportURI) }
+
+// AddPlugins makes the counts of the plugins part of every scrape.
+func (e *Exporter) AddPlugins(read func() []tally.Reading) { e.set.AddPlugins(read) }
 
 // Add makes src part of every scrape.
 func (e *Exporter) Add(src Source) { e.set.Add(src) }

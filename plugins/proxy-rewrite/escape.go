@@ -46,3 +46,19 @@ func appendVisible(b []byte, s string) []byte {
 func appendEscape(b []byte, x byte) []byte {
 	return append(b, '%', hexDigits[x>>4], hexDigits[x&15])
 }
+
+// climbs reports whether the path of a target has a segment "." or "..": cutting
+// a piece out of a path can make one ("/api../x" without "/api"), and who
+// resolves it leaves what the route is for.
+func climbs(target string) bool {
+	path, _, _ := strings.Cut(target, "?")
+	if !strings.Contains(path, "/.") {
+		return false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}

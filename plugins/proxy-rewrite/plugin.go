@@ -92,6 +92,10 @@ func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		c.UpstreamHost = r.host
 	}
 	uri, captures := r.target(c)
+	if !r.unsafe && r.fixed == "" && climbs(uri) {
+		c.Log().Warn("a rewritten path with dot segments would be another one to the upstream, request refused", "uri", uri)
+		return &plugins.Reply{Status: 400}, nil
+	}
 	c.UpstreamURI = uri
 	r.headers.Apply(c, &c.Req.Header, captures)
 	if r.method != "" {

@@ -51,6 +51,18 @@ func TestURI(t *testing.T) {
 	}
 }
 
+func TestDotSegments(t *testing.T) {
+	for path, want := range map[string]string{"/api../x": "", "/api/../x": "", "/api.": "", "/api..?x": "/..%3Fx", "/api/..x": "/..x", "/api/x..": "/x.."} {
+		p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"regex_uri":["^/api(.*)","$1"]}`)
+		c := plugintest.Request("GET", "/")
+		c.Path = path
+		r, err := p.Rewrite(c)
+		if err != nil || (r == nil) != (want != "") || r != nil && r.Status != 400 || c.UpstreamURI != want {
+			t.Errorf("%s: %v, %v, %q", path, r, err, c.UpstreamURI)
+		}
+	}
+}
+
 func TestHostAndMethod(t *testing.T) {
 	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"host":"test.com:6443","method":"POST"}`)
 	c := plugintest.Request("GET", "/")

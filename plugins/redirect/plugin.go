@@ -141,7 +141,12 @@ func (r *redirect) finish(b []byte, c *plugins.Ctx, to string) []byte {
 	if query < 0 {
 		query = len(to)
 	}
-	b = appendEncoded(b, to[:query], r.EncodeURI)
+	if path := to[:query]; strings.HasPrefix(path, `/\`) {
+		b = append(b, "/%5C"...) // browsers take it for a slash, and what follows two of them for a host
+		b = appendEncoded(b, path[2:], r.EncodeURI)
+	} else {
+		b = appendEncoded(b, path, r.EncodeURI)
+	}
 	b = appendEncoded(b, to[query:], false)
 	if r.AppendQueryString && c.Query != "" {
 		if query < len(to) {

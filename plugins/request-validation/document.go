@@ -144,44 +144,14 @@ func decodeForm(body string) map[string]any {
 		var pair string
 		pair, body, _ = strings.Cut(body, "&")
 		name, value, has := strings.Cut(pair, "=")
-		if name = unescape(name); name == "" {
+		if name = plugins.Unescape(name); name == "" {
 			continue
 		}
 		if has {
-			put(doc, name, unescape(value))
+			put(doc, name, plugins.Unescape(value))
 		} else {
 			put(doc, name, true)
 		}
 	}
 	return doc
-}
-
-// unescape decodes "+" and %XX; what is no escape stays.
-func unescape(s string) string {
-	if !strings.ContainsAny(s, "%+") {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '+':
-			b = append(b, ' ')
-		case s[i] == '%' && i+2 < len(s) && digit(s[i+1]) >= 0 && digit(s[i+2]) >= 0:
-			b = append(b, byte(digit(s[i+1])<<4|digit(s[i+2])))
-			i += 2
-		default:
-			b = append(b, s[i])
-		}
-	}
-	return string(b)
-}
-
-func digit(x byte) int {
-	switch {
-	case '0' <= x && x <= '9':
-		return int(x - '0')
-	case 'a' <= x|0x20 && x|0x20 <= 'f':
-		return int(x|0x20-'a') + 10
-	}
-	return -1
 }

@@ -35,15 +35,17 @@ type validation struct {
 	config
 	header, body *schema.Schema // nil: not looked at
 	names        []string       // of header fields, as the schema writes them
+
+	headerShape, bodyShape *shape // what may judge first; nil: the schemas do
 }
 
 func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 	v := &validation{config: *c}
 	var err error
-	if v.body, err = compile("body_schema", c.BodySchema); err != nil {
+	if v.body, v.bodyShape, err = compile("body_schema", c.BodySchema); err != nil {
 		return plugins.Phases{}, err
 	}
-	if v.header, err = compile("header_schema", c.HeaderSchema); err != nil {
+	if v.header, v.headerShape, err = compile("header_schema", c.HeaderSchema); err != nil {
 		return plugins.Phases{}, err
 	}
 	if v.header != nil {
@@ -56,28 +58,29 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 	return plugins.Phases{Rewrite: v.rewrite}, nil
 }
 
-func compile(name string, text json.RawMessage) (*schema.Schema, error) {
+func compile(name string, text json.RawMessage) (*schema.Schema, *shape, error) {
 	if len(text) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	doc, err := decode(text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	changed, err := adapt(doc)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if changed {
 		if text, err = schema.Encode(doc); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return schema.Compile(name, string(text))
+	s, err := schema.Compile(name, string(text))
+	return s, newShape(doc), err
 }
 
 func (v *validation) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
-	if v.header != nil {
+	if v.header != nil && (v.headerShape == nil || !v.headerShape.fitsFields(&c.Req.Header, c.Req.Host)) {
 		if _, err := v.header.Apply(v.fields(c)); err != nil {
 			return v.reject(c, err), nil
 		}
@@ -124,6 +127,9 @@ func (v *validation) checkBody(c *plugins.Ctx) (*plugins.Reply, error) {
 		if _, err := v.body.Apply(decodeForm(string(body))); err != nil {
 			return v.reject(c, err), nil
 		}
+		return nil, nil
+	}
+	if v.bodyShape != nil && v.bodyShape.fits(body) {
 		return nil, nil
 	}
 	doc, err := decode(body)

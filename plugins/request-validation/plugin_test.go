@@ -89,6 +89,87 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
+// shaped are schemas of which there are shapes.
+var shaped = []string{
+	`{}`, `{"type":"object"}`, `{"type":["object","array"]}`, `{"type":"string","maxLength":3,"minLength":1}`, `{"enum":["a","b"]}`,
+	`{"type":"object","required":["name","age"],"additionalProperties":false,"properties":{"name":{"type":"string","enum":["a","b"]},
+		"age":{"type":"integer","minimum":0,"maximum":150},"tags":{"type":"array","items":{"type":"string","minLength":1}},"rate":{"type":"number"},
+		"on":{"type":"boolean"},"none":{"type":"null"},"any":{},"in":{"type":"object","required":["x"],"properties":{"x":{"type":["string","null"]}}}}}`,
+}
+
+var bodies = []string{
+	`{"name":"a","age":7,"tags":["x","y"],"rate":1.5,"on":true,"none":null,"any":[{"a":[1]}],"in":{"x":null,"y":2}}`,
+	` { "name" : "b" , "age" : 0 } `, `"abc"`, `"é"`, `"a"`, `[1,-2,3.5]`, `{"a":{"b":{"c":1}}}`, `{"name":"a","age":150}`,
+	`{"name":"a"}`, `{"name":"c","age":1}`, `{"name":"a","age":1.0}`, `{"name":"a","age":151}`, `{"name":"a","age":1,"more":1}`, `{"name":"a","name":"a","age":1}`,
+	`{"name":"a","age":01}`, `{"name":"a","age":-}`, `{"name":"a","age":1}x`, `{"name":"a","age":1`, `{"a":1,"a":1}`, `{"a":"\u0041"}`, `[]`, `{}`, `"abcd"`, `""`,
+	`{"name":"a","age":1,"tags":[""]}`, `{"name":"a","age":1,"in":{}}`, `{"name":"a","age":1,"on":1}`, "\"\xff\"", `1e3`, `12345678901234567`, `nul`, `{"a" 1}`, `{1:1}`, `[1 2]`, "",
+}
+
+// TestShapes: a shape never takes what its schema refuses, and takes the common documents.
+func TestShapes(t *testing.T) {
+	taken := 0
+	for _, text := range shaped {
+		for _, body := range bodies {
+			if agrees(t, text, body) {
+				taken++
+			}
+		}
+	}
+	if taken < 30 {
+		t.Errorf("only %d documents are taken", taken)
+	}
+	for _, text := range []string{`{"default":1}`, `{"properties":{"a":{"pattern":"x"}}}`, `{"items":[{}]}`, `{"minimum":1.5}`, `{"enum":[1]}`, `true`,
+		`{"not":{}}`, `{"type":"x"}`, `{"additionalProperties":{}}`, `{"required":[1]}`, `{"minimum":1e20}`} {
+		doc, err := decode([]byte(text))
+		if err != nil || newShape(doc) != nil {
+			t.Errorf("%s has a shape (%v)", text, err)
+		}
+	}
+}
+
+// agrees reports whether the shape takes the body, and fails when only the shape does.
+func agrees(t *testing.T, text, body string) bool {
+	t.Helper()
+	s, shape, err := compile("x", []byte(text))
+	if err != nil || shape == nil {
+		t.Fatalf("%s: %v %v", text, shape, err)
+	}
+	if !shape.fits([]byte(body)) {
+		return false
+	}
+	doc, err := decode([]byte(body))
+	if err == nil {
+		_, err = s.Apply(doc)
+	}
+	if err != nil {
+		t.Errorf("%s takes %q: %v", text, body, err)
+	}
+	return true
+}
+
+func TestHeaderShape(t *testing.T) {
+	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"header_schema":{"type":"object","required":["X-Client","host"],
+		"properties":{"X-Client":{"type":"string","enum":["a","b"]},"x-n":{"type":"number"},"x-s":{"minLength":2}}},"rejected_msg":"no"}`)
+	for fields, fits := range map[string]bool{"x-client: a": true, "X-CLIENT: c": false, "X-Client: a|X-Client: b": false, "X-Other: 1": false,
+		"X-Client: a|X-N: 1": false, "X-Client: b|x-s: é1": true, "X-Client: b|x-s: 1": false} {
+		c := plugintest.Request("GET", "/", strings.Split(fields, "|")...)
+		if r, err := p.Rewrite(c); err != nil || (r == nil) != fits {
+			t.Error(fields, r, err)
+		}
+	}
+}
+
+func FuzzShapes(f *testing.F) {
+	for _, body := range bodies {
+		f.Add(body)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, text := range shaped {
+			agrees(t, text, body)
+		}
+	})
+}
+
 func FuzzBody(f *testing.F) {
 	p := plugintest.Build(f, &Plugin, plugintest.Env(), `{`+bodySchema+`}`)
 	f.Add(`{"name":"a"}`, "application/json")
@@ -101,15 +182,22 @@ func FuzzBody(f *testing.F) {
 }
 
 func BenchmarkRewrite(b *testing.B) {
-	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"header_schema":{"type":"object","required":["x-a"]},`+bodySchema+`}`)
-	c := request(`{"name":"a"}`, "X-A: 1")
-	if _, err := c.Body(0); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if r, err := p.Rewrite(c); r != nil || err != nil {
-			b.Fatal(r, err)
-		}
+	for name, body := range map[string]string{
+		"simple":  `"body_schema":{"type":"object","required":["name"],"properties":{"name":{"type":"string"},"age":{"type":"integer","minimum":0}}}`,
+		"default": bodySchema,
+	} {
+		b.Run(name, func(b *testing.B) {
+			p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"header_schema":{"type":"object","required":["x-a"]},`+body+`}`)
+			c := request(`{"name":"a","age":7}`, "X-A: 1")
+			if _, err := c.Body(0); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if r, err := p.Rewrite(c); r != nil || err != nil {
+					b.Fatal(r, err)
+				}
+			}
+		})
 	}
 }

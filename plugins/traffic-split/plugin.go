@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"sluice/configcenter/resource"
 	"sluice/plugins"
@@ -45,6 +46,9 @@ type portion struct {
 
 type splitter struct {
 	rules []compiled
+	// bare are the upstreams written here whose nodes' names go upstream without
+	// their ports: those that pass the node's name on and do not say https.
+	bare map[plugins.Upstream]bool
 }
 
 type compiled struct {
@@ -60,14 +64,18 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	s := &splitter{rules: make([]compiled, len(c.Rules))}
 	for i := range c.Rules {
-		if err := s.rules[i].compile(&c.Rules[i], env); err != nil {
+		if err := s.compile(&s.rules[i], &c.Rules[i], env); err != nil {
 			return plugins.Phases{}, err
 		}
 	}
-	return plugins.Phases{Access: s.access}, nil
+	p := plugins.Phases{Access: s.access}
+	if s.bare != nil {
+		p.BeforeProxy = s.beforeProxy
+	}
+	return p, nil
 }
 
-func (r *compiled) compile(from *rule, env *plugins.Env) error {
+func (s *splitter) compile(r *compiled, from *rule, env *plugins.Env) error {
 	r.always = from.Match == nil
 	for _, m := range from.Match {
 		text := m.Vars
@@ -92,6 +100,12 @@ func (r *compiled) compile(from *rule, env *plugins.Env) error {
 		}
 		if err != nil {
 			return err
+		}
+		if up := p.Upstream; p.UpstreamID == "" && up != nil && up.PassHost == "node" && up.Scheme != "https" {
+			if s.bare == nil {
+				s.bare = map[plugins.Upstream]bool{}
+			}
+			s.bare[u] = true
 		}
 		r.upstreams = append(r.upstreams, u)
 		weights = append(weights, p.Weight)
@@ -129,9 +143,23 @@ func (s *splitter) access(c *plugins.Ctx) (*plugins.Reply, error) {
 		if len(r.upstreams) > 0 {
 			if u := r.upstreams[r.rotation.next()]; u != nil {
 				c.SetUpstream(u)
+				if s.bare[u] && c.UpstreamHost == "" {
+					c.SetValue(s, true)
+				}
 			}
 		}
 		return nil, nil
+	}
+	return nil, nil
+}
+
+// beforeProxy names the node that is tried, without its port.
+func (s *splitter) beforeProxy(c *plugins.Ctx) (*plugins.Reply, error) {
+	if n := len(c.Tries); n > 0 && c.Value(s) != nil {
+		c.UpstreamHost = c.Tries[n-1].Host
+		if strings.Contains(c.UpstreamHost, ":") {
+			c.UpstreamHost = "[" + c.UpstreamHost + "]"
+		}
 	}
 	return nil, nil
 }

@@ -149,3 +149,32 @@ func BenchmarkAccess(b *testing.B) {
 		}
 	}
 }
+
+// TestNodeName: a node's name goes upstream without its port, whichever is tried.
+func TestNodeName(t *testing.T) {
+	for conf, want := range map[string]string{
+		`"pass_host":"node"`:                  "[::1]",
+		`"pass_host":"node","scheme":"http"`:  "[::1]",
+		`"pass_host":"node","scheme":"https"`: "",
+		`"pass_host":"pass"`:                  "",
+	} {
+		p := plugintest.Build(t, &Plugin, plugintest.Env(),
+			`{"rules":[{"weighted_upstreams":[{"upstream":{"type":"roundrobin","nodes":{"a.com:81":1},`+conf+`}}]}]}`)
+		c := plugintest.Request("GET", "/")
+		if _, err := p.Access(c); err != nil {
+			t.Fatal(err)
+		}
+		for _, host := range []string{"a.com", "::1"} {
+			c.Tries = append(c.Tries, plugins.Try{Host: host})
+			if p.BeforeProxy == nil {
+				continue
+			}
+			if r, err := p.BeforeProxy(c); r != nil || err != nil {
+				t.Fatal(r, err)
+			}
+		}
+		if c.UpstreamHost != want {
+			t.Errorf("%s: %q", conf, c.UpstreamHost)
+		}
+	}
+}

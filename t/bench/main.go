@@ -31,23 +31,26 @@ type bench struct {
 	idle     int
 	upstream *server
 	report   []line
+	plugins  string // table of what each plugin costs
 }
 
 // row is one comparison; run adds its lines to the report.
 type row struct {
 	name, what string
 	run        func(*bench) error
+	alone      bool // needs no other programs
 }
 
 var rows = []row{
-	{"plain", "small body, one processor", (*bench).plain},
-	{"plugins", "key-auth, limit-count, prometheus, proxy-rewrite, cors", (*bench).fivePlugins},
-	{"two", "small body, two processors", (*bench).twoProcessors},
-	{"large", "100 KiB bodies", (*bench).largeBodies},
-	{"headers", "12 header fields and 4 KiB request body", (*bench).headers},
-	{"idle", "memory of idle connections", (*bench).idleConnections},
-	{"match", "routing among 100,000 routes", (*bench).match},
-	{"config", "loading and changing 100,000 routes", (*bench).config},
+	{"plain", "small body, one processor", (*bench).plain, false},
+	{"plugins", "key-auth, limit-count, prometheus, proxy-rewrite, cors", (*bench).fivePlugins, false},
+	{"two", "small body, two processors", (*bench).twoProcessors, false},
+	{"large", "100 KiB bodies", (*bench).largeBodies, false},
+	{"headers", "12 header fields and 4 KiB request body", (*bench).headers, false},
+	{"idle", "memory of idle connections", (*bench).idleConnections, false},
+	{"match", "routing among 100,000 routes", (*bench).match, true},
+	{"config", "loading and changing 100,000 routes", (*bench).config, false},
+	{"plugin", "each plugin alone, into plugins/README.md", (*bench).eachPlugin, true},
 }
 
 func main() {
@@ -69,14 +72,31 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	table := b.table()
-	fmt.Println(table)
-	if *write {
-		if err := writeReadme("README.md", table); err != nil {
-			fmt.Fprintln(os.Stderr, "bench:", err)
-			os.Exit(1)
+	if err := b.publish(*write); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// publish prints the tables that were made, and writes each to its place.
+func (b *bench) publish(write bool) error {
+	tables := map[string]string{"plugins/README.md": b.plugins}
+	if len(b.report) > 0 {
+		tables["README.md"] = b.table()
+	}
+	for path, table := range tables {
+		if table == "" {
+			continue
+		}
+		fmt.Println(table)
+		if !write {
+			continue
+		}
+		if err := writeReadme(path, table); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func (b *bench) run(only []string) error {
@@ -85,8 +105,11 @@ func (b *bench) run(only []string) error {
 			return fmt.Errorf("-rows %s: no such row", name)
 		}
 	}
-	if err := needPrograms("nginx", "haproxy", "wrk", "taskset"); err != nil {
-		return err
+	alone := !slices.ContainsFunc(rows, func(r row) bool { return !r.alone && slices.Contains(only, r.name) })
+	if !alone {
+		if err := needPrograms("nginx", "haproxy", "wrk", "taskset"); err != nil {
+			return err
+		}
 	}
 	if err := raiseFiles(); err != nil {
 		return err
@@ -106,8 +129,10 @@ func (b *bench) run(only []string) error {
 		os.Exit(130)
 	}()
 	defer stopAll()
-	if b.upstream, err = b.startUpstream(); err != nil {
-		return err
+	if !alone {
+		if b.upstream, err = b.startUpstream(); err != nil {
+			return err
+		}
 	}
 	for _, r := range rows {
 		if !slices.Contains(only, r.name) {

@@ -71,13 +71,7 @@ func spread(vs []float64, format string) string {
 // table is the report as Markdown.
 func (b *bench) table() string {
 	var s strings.Builder
-	cpu := "unknown processor"
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		if _, rest, ok := strings.Cut(string(text), "model name\t: "); ok {
-			cpu, _, _ = strings.Cut(rest, "\n")
-		}
-	}
-	fmt.Fprintf(&s, "%s, %d processors, %s, %s, %s; %s; %d rounds of %s, %d connections.\n\n", cpu, runtime.NumCPU(),
+	fmt.Fprintf(&s, "%s, %d processors, %s, %s, %s; %s; %d rounds of %s, %d connections.\n\n", processor(), runtime.NumCPU(),
 		firstLine("nginx", "-v"), firstLine("haproxy", "-v"), firstLine(b.binary, "version"),
 		time.Now().UTC().Format("2006-01-02"), b.rounds, b.duration, b.conns)
 	var used []string

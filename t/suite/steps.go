@@ -18,14 +18,26 @@ var needed = []struct{ program, pkg, why string }{
 	{"gcc", "gcc", "the race detector"},
 	{"curl", "curl", "the README's tour"},
 	{"etcdctl", "etcd-client", "the README's tour"},
+	{"/usr/lib/postgresql/*/bin/postgres", "postgresql", "the etcd adapter on PostgreSQL"},
+	{"/usr/sbin/mariadbd", "mariadb-server", "the etcd adapter on MariaDB"},
 	{"redis-server", "redis-server", "what plugins keep in Redis"},
+}
+
+// there says whether a program is in PATH, or at a place that a pattern tells.
+func there(program string) bool {
+	if strings.HasPrefix(program, "/") {
+		found, _ := filepath.Glob(program)
+		return len(found) > 0
+	}
+	_, err := exec.LookPath(program)
+	return err == nil
 }
 
 // tools installs what is missing when it may, and says what to do when not.
 func (s *suite) tools() counts {
 	var packages []string
 	for _, n := range needed {
-		if _, err := exec.LookPath(n.program); err == nil {
+		if there(n.program) {
 			continue
 		}
 		fmt.Printf("missing: %s, for %s\n", n.program, n.why)

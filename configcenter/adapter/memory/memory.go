@@ -22,11 +22,14 @@ type Store struct {
 	log *journal // nil: nothing is kept
 
 	mu     sync.RWMutex
+	next   *batch // takes further updates; nil: there is none that waits
+	last   *batch // of the last update that wrote; nil: there was none
 	st     mvcc.State
 	keys   btree.Map[string, []mvcc.Row] // the rows of each key, oldest first
 	rows   []mvcc.Row                    // all rows, oldest first
 	bytes  int64
 	leases map[int64]*lease
+	notes  map[string][]byte
 	moved  chan struct{} // closed when the revision moves
 }
 
@@ -40,50 +43,68 @@ func New() *Store {
 	var id [8]byte
 	rand.Read(id[:])
 	return &Store{id: binary.LittleEndian.Uint64(id[:]), st: mvcc.State{Rev: 1, Compact: -1},
-		leases: map[int64]*lease{}, moved: make(chan struct{})}
+		leases: map[int64]*lease{}, notes: map[string][]byte{}, moved: make(chan struct{})}
 }
 
 // ID is random, and kept in the file.
 func (s *Store) ID() uint64 { return s.id }
 
-// View holds up writers until f returns.
+// View holds up writers until f returns. What it saw is on the disk when View
+// returns.
 func (s *Store) View(_ context.Context, f func(mvcc.Tx) error) error {
 	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return f(&tx{s: s})
+	err := f(&tx{s: s})
+	b := s.last
+	s.mu.RUnlock()
+	if failed := b.wait(); failed != nil {
+		return failed
+	}
+	return err
 }
 
-// Update holds up everybody until f returns and the file is written.
+// Update holds up everybody until f returns, and returns when the file is
+// written: together with what other updates wrote while the disk was busy.
 func (s *Store) Update(_ context.Context, f func(mvcc.WriteTx) error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	t := &tx{s: s}
 	err := f(t)
+	if err == nil && len(t.rec.Rows) > 0 {
+		s.st.Rev++
+		t.back = append(t.back, func() { s.st.Rev-- })
+	}
+	b, first := s.last, false
 	if err == nil && s.log != nil && !t.rec.empty() {
 		t.rec.Rev = s.st.Rev
-		if len(t.rec.Rows) > 0 {
-			t.rec.Rev++
-		}
-		err = s.log.write(&t.rec)
+		b, first, err = s.queue(t)
 	}
 	if err != nil {
 		t.undo()
+	}
+	if err == nil && s.log == nil {
+		s.announce(t)
+	}
+	s.mu.Unlock()
+	if first {
+		s.commit(b)
+	}
+	if failed := b.wait(); failed != nil {
+		return failed
+	}
+	if err != nil || t.rec.Compact == nil {
 		return err
 	}
+	s.mu.Lock()
+	s.compact(*t.rec.Compact)
+	s.mu.Unlock()
+	return nil
+}
+
+// announce wakes who waits for a revision. s.mu is held.
+func (s *Store) announce(t *tx) {
 	if len(t.rec.Rows) > 0 {
-		s.st.Rev++
 		close(s.moved)
 		s.moved = make(chan struct{})
 	}
-	if t.rec.Compact != nil {
-		s.compact(*t.rec.Compact)
-		if s.log != nil {
-			// The compaction is in the file already. When it cannot be made
-			// smaller it stays as it is, until the next one.
-			_ = s.log.replace(s.everything())
-		}
-	}
-	return nil
 }
 
 // Wait returns when the revision has moved, or with the context's error.
@@ -105,10 +126,8 @@ func (s *Store) Wait(ctx context.Context, rev int64) error {
 // Defragment has nothing to do: compaction gives space back already.
 func (s *Store) Defragment(context.Context) error { return nil }
 
-// Close closes the file.
+// Close closes the file, after the update that is being written.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.log == nil {
 		return nil
 	}
@@ -203,25 +222,28 @@ func (t *tx) Expired(now time.Time) (ids []int64, err error) {
 	return ids, nil
 }
 
+func (t *tx) Note(name string) ([]byte, error) { return t.s.notes[name], nil }
+
 func (t *tx) Size() (int64, error) { return t.s.bytes, nil }
 
 func (t *tx) Append(r mvcc.Row) error {
 	s := t.s
-	rows, _ := s.keys.Get(string(r.Key))
-	n := len(rows)
-	t.move(string(r.Key), rows, &r)
-	s.keys.Set(string(r.Key), append(rows, r))
+	key := string(r.Key)
+	rows, _ := s.keys.Get(key)
+	t.move(key, rows, &r)
+	s.keys.Set(key, append(rows, r))
 	s.rows = append(s.rows, r)
 	s.bytes += size(&r)
 	t.rec.Rows = append(t.rec.Rows, r)
 	t.back = append(t.back, func() {
 		s.rows = s.rows[:len(s.rows)-1]
 		s.bytes -= size(&r)
-		if n == 0 {
-			s.keys.Delete(string(r.Key))
-			return
+		rows, _ := s.keys.Get(key)
+		if n := len(rows) - 1; n > 0 {
+			s.keys.Set(key, rows[:n:n])
+		} else {
+			s.keys.Delete(key)
 		}
-		s.keys.Set(string(r.Key), rows[:n:n])
 	})
 	return nil
 }
@@ -248,8 +270,12 @@ func (t *tx) move(key string, rows []mvcc.Row, r *mvcc.Row) {
 	}
 }
 
+// Compact shuts the old revisions off; Update drops their rows when that is
+// on the disk.
 func (t *tx) Compact(rev int64) error {
-	t.rec.Compact = &rev
+	old := t.s.st.Compact
+	t.s.st.Compact, t.rec.Compact = rev, &rev
+	t.back = append(t.back, func() { t.s.st.Compact = old })
 	return nil
 }
 
@@ -273,6 +299,22 @@ func (t *tx) DeleteLease(id int64) error {
 	return nil
 }
 
+func (t *tx) PutNote(name string, value []byte) error {
+	s := t.s
+	old := s.notes[name]
+	s.notes[name] = value
+	s.st.Notes++
+	if t.rec.Notes == nil {
+		t.rec.Notes = map[string][]byte{}
+	}
+	t.rec.Notes[name] = value
+	t.back = append(t.back, func() {
+		s.notes[name] = old
+		s.st.Notes--
+	})
+	return nil
+}
+
 func (t *tx) restore(id int64, old *lease) {
 	t.back = append(t.back, func() {
 		delete(t.s.leases, id)
@@ -285,7 +327,6 @@ func (t *tx) restore(id int64, old *lease) {
 // compact drops the rows that nobody can see at rev or later. What was written
 // at rev itself stays: a watch may start there.
 func (s *Store) compact(rev int64) {
-	s.st.Compact = rev
 	gone := func(rows []mvcc.Row, i int) bool {
 		if i+1 < len(rows) && rows[i+1].Rev <= rev {
 			return true

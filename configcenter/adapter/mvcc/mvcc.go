@@ -26,6 +26,7 @@ type Row struct {
 type State struct {
 	Rev     int64 // of the last write; a new store is at 1
 	Compact int64 // older revisions can no longer be read; -1: all can
+	Notes   int64 // how often a note was put; who has read them knows by this whether to read again
 }
 
 // Lease ends its keys when it ends.
@@ -68,14 +69,21 @@ type Backend interface {
 	// has every write that ended before.
 	View(ctx context.Context, f func(Tx) error) error
 	// Update runs f alone among all writers, in all processes. What f wrote
-	// becomes visible at once when it returns nil, and durable; otherwise
-	// nothing of it happened.
+	// becomes visible at once when it returns nil, and durable; when it returns
+	// an error, nothing of that happened. f may be run again, when what it did
+	// had to be taken back, and must begin anew then.
 	Update(ctx context.Context, f func(WriteTx) error) error
 	// Wait returns nil when there may be a revision above rev. It may be early.
 	Wait(ctx context.Context, rev int64) error
 	// Defragment gives space back that old rows had.
 	Defragment(ctx context.Context) error
 	Close() error
+}
+
+// Local is a Backend that knows much without asking its store.
+type Local interface {
+	// Peek is as View, but what other processes wrote lately may be missing.
+	Peek(f func(Tx) error) error
 }
 
 // Tx reads. It must not be used after the function that got it has returned.
@@ -95,6 +103,8 @@ type Tx interface {
 	LeaseKeys(id int64) ([][]byte, error)
 	// Expired returns some of the leases that ended before now.
 	Expired(now time.Time) ([]int64, error)
+	// Note returns what was put under the name; nil when nothing was.
+	Note(name string) ([]byte, error)
 	// Size is how many bytes the store takes.
 	Size() (int64, error)
 }
@@ -109,10 +119,18 @@ type WriteTx interface {
 	Compact(rev int64) error
 	PutLease(Lease) error
 	DeleteLease(id int64) error
+	// PutNote keeps a small value beside the rows, and raises State().Notes by
+	// one when the update ends. It makes no revision.
+	PutNote(name string, value []byte) error
 }
 
-// ErrKeyTooLong is returned by stores that bound the length of a key.
-var ErrKeyTooLong = errors.New("the key is too long for this store")
+// What a store may say beside errors of its own. With ErrTimeout and
+// with unknown errors an update may have happened all the same.
+var (
+	ErrTooLarge = errors.New("the write is too large for this store")
+	ErrNoSpace  = errors.New("the store is full")
+	ErrTimeout  = errors.New("the store did not answer in time")
+)
 
 // Bounds of a Page.
 const (

@@ -17,21 +17,24 @@ import (
 // Compile compiles a chunk. name is its name as given to loadstring: the source
 // itself when it has none. Errors and stack traces call it by its first line.
 func Compile(src, name string) (*lua.FunctionProto, error) {
-	_, p, err := both(src, name)
+	_, p, err := both(src, name, true)
 	return p, err
 }
 
 // Parse returns the statements of a chunk that compiles.
 func Parse(src, name string) ([]ast.Stmt, error) {
-	chunk, _, err := both(src, name)
+	chunk, _, err := both(src, name, false)
 	return chunk, err
 }
 
-func both(src, name string) ([]ast.Stmt, *lua.FunctionProto, error) {
+func both(src, name string, bounded bool) ([]ast.Stmt, *lua.FunctionProto, error) {
 	at := "[string \"" + shortName(name) + "\"]"
 	chunk, err := parse.Parse(strings.NewReader(src), at)
 	if err != nil {
 		return nil, nil, fault(err, src, at)
+	}
+	if bounded {
+		bound(chunk)
 	}
 	p, err := lua.Compile(chunk, at)
 	if err != nil {

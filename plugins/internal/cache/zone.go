@@ -26,6 +26,9 @@ const (
 	// maxVariants bounds what one key holds: a response that varies by a field
 	// with many values must not take the zone for itself.
 	maxVariants = 64
+	// maxBodies does so where it is not the response that varies: what is asked
+	// for with one URL and different bodies.
+	maxBodies = 4096
 	// overhead is what an entry takes beside its texts, about, in bytes.
 	overhead = 400
 )
@@ -95,7 +98,46 @@ func (p *part) late(t *Ticket) bool { return t.purges < p.forgotten || t.purges 
 // of the request's fields that vary names.
 type resource struct {
 	vary    []string
-	entries []*Entry
+	entries []*Entry // the oldest first
+	marks   map[mark]*Entry
+}
+
+// fewEntries is up to how many a list is searched as fast as a map.
+const fewEntries = 8
+
+func (res *resource) get(m mark) *Entry {
+	if res.marks != nil {
+		return res.marks[m]
+	}
+	for _, e := range res.entries {
+		if e.mark == m {
+			return e
+		}
+	}
+	return nil
+}
+
+func (res *resource) add(e *Entry) {
+	res.entries = append(res.entries, e)
+	if res.marks == nil && len(res.entries) > fewEntries {
+		res.marks = map[mark]*Entry{}
+		for _, e := range res.entries {
+			res.marks[e.mark] = e
+		}
+	} else if res.marks != nil {
+		res.marks[e.mark] = e
+	}
+}
+
+// remove reports whether e was there.
+func (res *resource) remove(e *Entry) bool {
+	i := slices.Index(res.entries, e)
+	if i < 0 {
+		return false
+	}
+	res.entries = slices.Delete(res.entries, i, i+1)
+	delete(res.marks, e.mark)
+	return true
 }
 
 // Share returns the zone that all have in common who name it, and the function
@@ -157,13 +199,7 @@ func (p *part) find(key []byte, r *wire.Request, extra string, t *Ticket) *Entry
 	if res == nil {
 		return nil
 	}
-	m := sign(res.vary, r, extra)
-	for _, e := range res.entries {
-		if e.mark == m {
-			return e
-		}
-	}
-	return nil
+	return res.get(sign(res.vary, r, extra))
 }
 
 // Purge removes everything under key and reports whether there was anything.
@@ -201,14 +237,10 @@ func (z *Zone) take(e *Entry) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	res := p.m[e.key]
-	if res == nil {
+	if res == nil || !res.remove(e) {
 		return false
 	}
-	i := slices.Index(res.entries, e)
-	if i < 0 {
-		return false
-	}
-	if res.entries = slices.Delete(res.entries, i, i+1); len(res.entries) == 0 {
+	if len(res.entries) == 0 {
 		delete(p.m, e.key)
 	}
 	return true
@@ -247,17 +279,22 @@ func (e *Entry) isOlder(other *Entry) bool {
 // there are too many, and all when the response varies by other fields now.
 func (res *resource) replace(e *Entry) (out []*Entry) {
 	if !slices.Equal(res.vary, e.vary) {
-		out, res.entries, res.vary = res.entries, nil, e.vary
+		out = res.entries
+		*res = resource{vary: e.vary}
 	}
-	if i := slices.IndexFunc(res.entries, func(o *Entry) bool { return o.mark == e.mark }); i >= 0 {
-		out = append(out, res.entries[i])
-		res.entries = slices.Delete(res.entries, i, i+1)
+	if other := res.get(e.mark); other != nil {
+		res.remove(other)
+		out = append(out, other)
 	}
-	if len(res.entries) >= maxVariants {
+	most := maxVariants
+	if len(res.vary) == 0 {
+		most = maxBodies
+	}
+	if len(res.entries) >= most {
 		out = append(out, res.entries[0])
-		res.entries = slices.Delete(res.entries, 0, 1)
+		res.remove(res.entries[0])
 	}
-	res.entries = append(res.entries, e)
+	res.add(e)
 	return out
 }
 

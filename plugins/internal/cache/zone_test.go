@@ -150,6 +150,28 @@ func TestVariants(t *testing.T) {
 	}
 }
 
+// TestBodies: one URL that is asked for with many bodies has many responses.
+func TestBodies(t *testing.T) {
+	z, _ := memoryZone(t, 64<<20)
+	for i := range maxBodies + 100 {
+		extra := fmt.Sprint(i)
+		_, ticket := z.Find([]byte("k"), get(), extra)
+		e := NewEntry([]byte("k"), get(), extra, nil, 200, &wire.Header{}, nil)
+		z.Fill(e, ticket, &wire.Response{Status: 200}, 100, time.Minute)
+	}
+	for i, want := range map[int]bool{0: false, 99: false, 100: true, maxBodies + 99: true} {
+		if e, _ := z.Find([]byte("k"), get(), fmt.Sprint(i)); (e != nil) != want {
+			t.Errorf("%d: %v", i, e)
+		}
+	}
+	if n, _, _ := z.Used(); n != maxBodies || !z.Purge([]byte("k")) {
+		t.Errorf("%d entries", n)
+	}
+	if n, memory, _ := z.Used(); n != 0 || memory != 0 {
+		t.Errorf("%d entries, %d bytes after the purge", n, memory)
+	}
+}
+
 // TestBound: the zone never takes more than its size, and what is asked for stays.
 func TestBound(t *testing.T) {
 	const size = 64 << 10

@@ -79,7 +79,7 @@ func without(query, name string) (string, bool) {
 		var pair string
 		pair, rest, _ = strings.Cut(rest, "&")
 		key, _, _ := strings.Cut(pair, "=")
-		if unescape(key) == name {
+		if plugins.Unescape(key) == name {
 			changed = true
 			continue
 		}
@@ -92,34 +92,4 @@ func without(query, name string) (string, bool) {
 		return query, false
 	}
 	return string(kept), true
-}
-
-// unescape decodes %XX and "+"; what is no escape stays as it is.
-func unescape(s string) string {
-	if !strings.ContainsAny(s, "%+") {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '+':
-			b = append(b, ' ')
-		case s[i] == '%' && i+2 < len(s) && hex(s[i+1]) >= 0 && hex(s[i+2]) >= 0:
-			b = append(b, byte(hex(s[i+1])<<4|hex(s[i+2])))
-			i += 2
-		default:
-			b = append(b, s[i])
-		}
-	}
-	return string(b)
-}
-
-func hex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
 }

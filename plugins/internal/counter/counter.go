@@ -35,3 +35,29 @@ type Store interface {
 	// too; a sliding one does not. key is not kept.
 	Take(ctx context.Context, key []byte, q Quota, cost int64) (State, error)
 }
+
+// Take is one of several uses.
+type Take struct {
+	Key   []byte
+	Quota Quota
+	Cost  int64
+	State State // set by TakeAll
+}
+
+// Several is a Store that can take from several keys at once.
+type Several interface {
+	// TakeAll takes in order, until something is rejected: what comes behind that
+	// is not counted, and its State not set. All quotas slide, or none does.
+	TakeAll(ctx context.Context, takes []Take) error
+}
+
+// takeEach is TakeAll of a Store that cannot.
+func takeEach(ctx context.Context, s Store, takes []Take) (err error) {
+	for i := range takes {
+		t := &takes[i]
+		if t.State, err = s.Take(ctx, t.Key, t.Quota, t.Cost); err != nil || t.State.Rejected {
+			return err
+		}
+	}
+	return nil
+}

@@ -145,12 +145,32 @@ func (l *Limiter) Take(c *plugins.Ctx, cost int64) (*plugins.Reply, error) {
 		}
 		return plugins.Exit(500, nil), nil
 	}
+	if several, ok := l.store.(Several); ok && len(quotas) > 1 {
+		return l.takeAll(c, several, quotas, cost), nil
+	}
 	for i := range quotas {
 		if r := l.take(c, &quotas[i], cost); r != nil {
 			return r, nil
 		}
 	}
 	return nil, nil
+}
+
+// takeAll is take of all quotas in one go.
+func (l *Limiter) takeAll(c *plugins.Ctx, store Several, quotas []quota, cost int64) *plugins.Reply {
+	takes := make([]Take, len(quotas))
+	for i := range quotas {
+		takes[i] = Take{Key: quotas[i].key, Quota: l.quota(&quotas[i]), Cost: cost}
+	}
+	if err := store.TakeAll(c.Context, takes); err != nil {
+		return l.fail(c, err)
+	}
+	for i := range quotas {
+		if r := l.answer(c, &quotas[i], takes[i].State); r != nil {
+			return r
+		}
+	}
+	return nil
 }
 
 var errNoRule = fmt.Errorf("no rule applies")
@@ -183,20 +203,34 @@ func (l *Limiter) resolve(c *plugins.Ctx, quotas []quota) ([]quota, error) {
 // maxWindow is what a Duration holds.
 const maxWindow = int64(1<<63-1) / int64(time.Second) / 4
 
-func (l *Limiter) take(c *plugins.Ctx, q *quota, cost int64) *plugins.Reply {
-	s, err := l.store.Take(c, q.key, Quota{
+func (l *Limiter) quota(q *quota) Quota {
+	return Quota{
 		Limit:   q.limit,
 		Window:  time.Duration(min(q.window, maxWindow)) * time.Second,
 		Sliding: l.WindowType == "sliding",
-	}, cost)
-	if err != nil {
-		c.Log().Error("failed to limit count", "err", err)
-		if l.AllowDegradation {
-			return nil
-		}
-		r := l.failed
-		return &r
 	}
+}
+
+func (l *Limiter) take(c *plugins.Ctx, q *quota, cost int64) *plugins.Reply {
+	s, err := l.store.Take(c.Context, q.key, l.quota(q), cost)
+	if err != nil {
+		return l.fail(c, err)
+	}
+	return l.answer(c, q, s)
+}
+
+// fail is what follows from a count that could not be made.
+func (l *Limiter) fail(c *plugins.Ctx, err error) *plugins.Reply {
+	c.Log().Error("failed to limit count", "err", err)
+	if l.AllowDegradation {
+		return nil
+	}
+	r := l.failed
+	return &r
+}
+
+// answer is what follows from where a key stands: a rejection, or nothing.
+func (l *Limiter) answer(c *plugins.Ctx, q *quota, s State) *plugins.Reply {
 	if s.Rejected {
 		s.Left = 0
 	}

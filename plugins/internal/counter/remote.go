@@ -17,34 +17,55 @@ type Remote struct {
 	now    func() time.Time
 }
 
-// fixedScript counts in a window that begins with the first use.
-// KEYS: the counter. ARGV: the window in seconds, the cost.
-// Returns the count and the rest of the window in ms.
+// fixedScript counts in windows that begin with the first use, until one of
+// them is full.
+// KEYS: the counters. ARGV, for each: the window in seconds, the cost, the limit.
+// Returns for each, as far as it came, the count and the rest of the window in ms.
 var fixedScript = redisx.NewScript(`
-local rest = redis.call('PTTL', KEYS[1])
-if rest < 0 then
-  redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[1])
-  return {tonumber(ARGV[2]), ARGV[1] * 1000}
+local out = {}
+for i, key in ipairs(KEYS) do
+  local window, cost, limit = ARGV[3 * i - 2], tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+  local used, rest = cost, redis.call('PTTL', key)
+  if rest < 0 then
+    rest = window * 1000
+    redis.call('SET', key, cost, 'EX', window)
+  else
+    used = redis.call('INCRBY', key, cost)
+  end
+  out[2 * i - 1], out[2 * i] = used, rest
+  if used > limit then
+    break
+  end
 end
-return {redis.call('INCRBY', KEYS[1], ARGV[2]), rest}`)
+return out`)
 
-// slidingScript counts what fits.
-// KEYS: the counters of this window and of the one before. ARGV: cost, limit,
-// the window and the rest of it in seconds, how long the counter is kept,
-// whether to count what does not fit, too.
-// Returns whether it fitted, this window's count and the last one's.
+// slidingScript counts what fits, until something does not.
+// KEYS, for each: the counters of this window and of the one before. ARGV, for
+// each: cost, limit, the window and the rest of it in seconds, how long the
+// counter is kept, whether to count what does not fit, too.
+// Returns for each, as far as it came, whether it fitted, this window's count
+// and the last one's.
 var slidingScript = redisx.NewScript(`
-local cost, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
-local last = math.min(tonumber(redis.call('GET', KEYS[2]) or 0), limit)
-local used = tonumber(redis.call('GET', KEYS[1]) or 0)
-if ARGV[6] == '0' and (used >= limit or last / ARGV[3] * ARGV[4] + used >= limit) then
-  return {0, used, last}
+local out = {}
+for i = 1, #KEYS / 2 do
+  local key, a = KEYS[2 * i - 1], 6 * i - 6
+  local cost, limit = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+  local last = math.min(tonumber(redis.call('GET', KEYS[2 * i]) or 0), limit)
+  local used, fits = tonumber(redis.call('GET', key) or 0), 1
+  if ARGV[a + 6] == '0' and (used >= limit or last / ARGV[a + 3] * ARGV[a + 4] + used >= limit) then
+    fits = 0
+  else
+    used = redis.call('INCRBY', key, cost)
+    if used == cost then
+      redis.call('EXPIRE', key, ARGV[a + 5])
+    end
+  end
+  out[3 * i - 2], out[3 * i - 1], out[3 * i] = fits, used, last
+  if fits == 0 then
+    break
+  end
 end
-used = redis.call('INCRBY', KEYS[1], cost)
-if used == cost then
-  redis.call('EXPIRE', KEYS[1], ARGV[5])
-end
-return {1, used, last}`)
+return out`)
 
 func openRemote(env *plugins.Env, plugin, policy string, conf *redisx.Conf) (*Remote, func(), error) {
 	client, release, err := redisx.Open(env, policy, conf)
@@ -62,6 +83,43 @@ func (r *Remote) Take(ctx context.Context, key []byte, q Quota, cost int64) (Sta
 		return State{}, err
 	}
 	return u.state(result)
+}
+
+// TakeAll is of Several: one round trip, unless the keys may be on several
+// servers of a cluster.
+func (r *Remote) TakeAll(ctx context.Context, takes []Take) error {
+	if r.redis.Cluster() {
+		return takeEach(ctx, r, takes)
+	}
+	uses := make([]use, len(takes))
+	var all redisx.Call
+	for i := range takes {
+		t := &takes[i]
+		uses[i] = r.use(t.Key, t.Quota, t.Cost, false)
+		all.Keys = append(all.Keys, uses[i].call.Keys...)
+		all.Args = append(all.Args, uses[i].call.Args...)
+	}
+	result, err := r.redis.Run(ctx, uses[0].script(), all)
+	for i := range takes {
+		if err != nil {
+			return err
+		}
+		u, t := &uses[i], &takes[i]
+		n := u.results()
+		if t.State, err = u.state(result[:min(n, len(result))]); err == nil && t.State.Rejected {
+			return nil
+		}
+		result = result[min(n, len(result)):]
+	}
+	return err
+}
+
+// results is how many numbers the script returns for a use.
+func (u *use) results() int {
+	if u.quota.Sliding {
+		return 3
+	}
+	return 2
 }
 
 // use is one use on its way.
@@ -84,7 +142,7 @@ func (r *Remote) use(key []byte, q Quota, cost int64, always bool) use {
 	if !q.Sliding {
 		return use{quota: q, call: redisx.Call{
 			Keys: []string{r.plugin + ":v1:" + string(key)},
-			Args: []string{window, strconv.FormatInt(cost, 10)},
+			Args: []string{window, strconv.FormatInt(cost, 10), strconv.FormatInt(q.Limit, 10)},
 		}}
 	}
 	now := r.now().UnixNano()

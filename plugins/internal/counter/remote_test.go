@@ -101,6 +101,31 @@ func testSliding(t *testing.T, a, b Store, c *clock) {
 	}
 }
 
+// TestSeveral: what comes behind a rejection is not counted.
+func TestSeveral(t *testing.T) {
+	for policy, conf := range places(t) {
+		env := plugintest.Env()
+		env.Now = newClock(600 * time.Second).now
+		r := remote(t, env, policy, conf)
+		for _, sliding := range []bool{false, true} {
+			one, three := Quota{Limit: 1, Window: time.Hour, Sliding: sliding}, Quota{Limit: 3, Window: 60 * time.Second, Sliding: sliding}
+			keys := [2][]byte{fmt.Appendf(nil, "one%v", sliding), fmt.Appendf(nil, "three%v", sliding)}
+			for i, rejected := range []bool{false, true, true} {
+				takes := []Take{{Key: keys[0], Quota: one, Cost: 1}, {Key: keys[1], Quota: three, Cost: 1}}
+				if err := r.TakeAll(context.Background(), takes); err != nil || takes[0].State.Rejected != rejected {
+					t.Fatalf("%s, sliding %v, %d: %+v, %v", policy, sliding, i, takes, err)
+				}
+				if left := takes[1].State.Left; !rejected && left != 2 {
+					t.Errorf("%s, sliding %v, %d: %d left", policy, sliding, i, left)
+				}
+			}
+			if got := use1(t, r, string(keys[1]), three); got.Left != 1 {
+				t.Errorf("%s, sliding %v: %+v, want 1 left", policy, sliding, got)
+			}
+		}
+	}
+}
+
 func TestRemoteKeys(t *testing.T) {
 	port := redistest.Single(t)
 	env := plugintest.Env()

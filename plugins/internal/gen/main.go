@@ -63,7 +63,11 @@ func generate(root string) (map[string][]byte, error) {
 		return nil, err
 	}
 	slices.SortFunc(list, func(a, b *plugin) int { return b.priority - a.priority })
-	files[filepath.Join(root, "README.md")] = index(list, enabled)
+	old, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		return nil, err
+	}
+	files[filepath.Join(root, "README.md")] = index(list, enabled, old)
 	files[filepath.Join(root, "all", "all.go")], err = all(list)
 	return files, err
 }

@@ -1,10 +1,10 @@
 package logentry
 
 import (
-	"net/url"
 	"strings"
 
 	"sluice/gateway/wire"
+	"sluice/plugins"
 )
 
 // headers writes fields by their names in lower case; a repeated one is a list.
@@ -86,12 +86,12 @@ func arguments(o *object, raw string) {
 		var pair string
 		pair, raw, _ = strings.Cut(raw, "&")
 		name, value, has := strings.Cut(pair, "=")
-		if name = unescape(name); name == "" {
+		if name = plugins.Unescape(name); name == "" {
 			continue
 		}
 		text := "true"
 		if has {
-			text = string(AppendString(nil, unescape(value)))
+			text = string(AppendString(nil, plugins.Unescape(value)))
 		}
 		i := 0
 		for i < len(list) && list[i].name != name {
@@ -111,11 +111,4 @@ func arguments(o *object, raw string) {
 		}
 		o.b = append(append(append(o.b, '['), strings.Join(a.values, ",")...), ']')
 	}
-}
-
-func unescape(s string) string {
-	if plain, err := url.QueryUnescape(s); err == nil {
-		return plain
-	}
-	return s
 }

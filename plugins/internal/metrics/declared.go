@@ -50,6 +50,8 @@ var declared = []declaration{
 		external: true},
 	{name: "etcd_modify_indexes", help: "Etcd modify index for APISIX keys", kind: gauge,
 		labels: []string{"key"}, external: true},
+	{name: "config_changes_applied_total", help: "Changes of objects brought into force since the start", kind: gauge,
+		external: true},
 	{name: "config_drift_healed_total", help: "How often the configuration was not what etcd held, and was read again",
 		kind: gauge, external: true},
 	{name: "node_info", help: "Info of APISIX node", kind: gauge,

@@ -1,4 +1,6 @@
-package plugins
+// Package jsonpath finds values in decoded JSON by JSONPath. It bounds the work
+// of one query, and does not know where documents come from.
+package jsonpath
 
 import (
 	"encoding/json"
@@ -33,8 +35,11 @@ type test struct {
 	want any
 }
 
-// parseJSONPath reads a path that begins with "$".
-func parseJSONPath(s string) ([]step, error) {
+// Path is a compiled JSONPath.
+type Path []step
+
+// Parse reads a path that begins with "$".
+func Parse(s string) (Path, error) {
 	rest, ok := strings.CutPrefix(s, "$")
 	if !ok {
 		return nil, errors.New("must begin with $")
@@ -188,7 +193,7 @@ func parseTest(s string) (*test, error) {
 			pos, t.op = i, op
 		}
 	}
-	path, err := parseJSONPath("$" + strings.TrimSpace(rest[:pos]))
+	path, err := Parse("$" + strings.TrimSpace(rest[:pos]))
 	if err != nil {
 		return nil, err
 	}
@@ -211,12 +216,13 @@ func parseTest(s string) (*test, error) {
 // could otherwise look at the same values again and again.
 const maxVisits = 1_000_000
 
-// queryJSON returns everything that steps lead to from root, in the order of
+// Query returns everything that the path leads to from root, a document as
+// encoding/json decodes it, in the order of
 // the body; members of an object are taken by name. What lies behind the bound
 // of the work is not found.
-func queryJSON(steps []step, root any) []any {
+func (p Path) Query(root any) []any {
 	left := maxVisits
-	return walkJSON(steps, root, &left)
+	return walkJSON(p, root, &left)
 }
 
 func walkJSON(steps []step, root any, left *int) []any {

@@ -1,0 +1,10 @@
+//go:build unix && !linux
+
+package backendtest
+
+import "syscall"
+
+// attributes lets a server run as somebody.
+func attributes(c *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: c}
+}

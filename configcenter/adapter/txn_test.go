@@ -1,0 +1,30 @@
+package adapter_test
+
+import (
+	"testing"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"sluice/configcenter/adapter/memory"
+)
+
+// A put that leaves a value as it was, of a key that the same transaction
+// deletes before, is refused, and nothing of the transaction happens. An etcd
+// ends with a panic.
+func TestPutAfterDelete(t *testing.T) {
+	s := dial(t, serve(t, memory.New()))
+	key := []byte("/a")
+	must(s.Put(t.Context(), &pb.PutRequest{Key: key, Value: []byte("1")}))(t)
+	_, err := s.Txn(t.Context(), &pb.TxnRequest{Success: []*pb.RequestOp{
+		{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key, RangeEnd: []byte{0}}}},
+		{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: key, IgnoreValue: true}}},
+	}})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("got %v, want that the key is not there", err)
+	}
+	if r := must(s.Range(t.Context(), &pb.RangeRequest{Key: key}))(t); r.Count != 1 || r.Header.Revision != 2 {
+		t.Errorf("the transaction has happened: %v", r)
+	}
+}
