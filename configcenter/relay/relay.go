@@ -101,7 +101,6 @@ type Relay struct {
 
 	mu      sync.Mutex
 	sources map[string]*source // by token
-	streams int
 }
 
 // fetches is how many looks into the past the cluster has to answer at a time.

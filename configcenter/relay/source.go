@@ -27,7 +27,6 @@ type source struct {
 	feeds map[feedKey]*feed
 	wide  []*feed // those of more than one key
 	up    *upstream
-	wants int // who wants to hear the revision
 	asked time.Time
 }
 

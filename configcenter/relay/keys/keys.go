@@ -4,7 +4,6 @@ package keys
 
 import (
 	"bytes"
-	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -29,12 +28,12 @@ func Within(prefix, key, end string) (string, string) {
 
 // after is the end of the range of all keys with a prefix.
 func after(prefix string) string {
-	trimmed := strings.TrimRight(prefix, "\xff")
-	if trimmed == "" {
-		return Open
+	for last := len(prefix) - 1; last >= 0; last-- {
+		if c := prefix[last]; c < 0xff {
+			return prefix[:last] + string([]byte{c + 1})
+		}
 	}
-	last := len(trimmed) - 1
-	return trimmed[:last] + string([]byte{trimmed[last] + 1})
+	return Open
 }
 
 // Names puts keys into a namespace, and takes them out of it.
