@@ -134,7 +134,7 @@ func (p *spawned) etcdctl(t *testing.T, stdin string, args ...string) string {
 }
 
 func (p *spawned) command(ctx context.Context, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", p.addr, "--command-timeout", "30s"}, args...)...)
+	c := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", p.addr, "--dial-timeout", "30s", "--command-timeout", "30s"}, args...)...)
 	c.Env = append(os.Environ(), "ETCDCTL_API=3")
 	return c
 }

@@ -314,7 +314,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	for _, c := range commands() {
 		s := start("help", c.name)
-		if <-s.code; !strings.Contains(s.stdout.String(), "Example:\n  sluice "+c.name) {
+		if <-s.code; !strings.Contains(s.stdout.String(), ":\n  sluice "+c.name) {
 			t.Errorf("help %s has no example", c.name)
 		}
 	}
