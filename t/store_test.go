@@ -135,7 +135,10 @@ func (v *storeView) open() error {
 }
 
 func (v *storeView) relay(c net.Conn) {
-	up, err := net.Dial("tcp", v.target)
+	v.mu.Lock()
+	target := v.target
+	v.mu.Unlock()
+	up, err := net.Dial("tcp", target)
 	if err != nil {
 		c.Close()
 		return
@@ -195,7 +198,9 @@ func (v *storeView) behind(dir, addr string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	v.mu.Lock()
 	v.relayed, v.target = cmd, addr
+	v.mu.Unlock()
 	return poll(limit, func() error {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
