@@ -139,8 +139,12 @@ func FuzzTarget(f *testing.F) {
 	f.Fuzz(func(t *testing.T, path, query string) {
 		c := plugintest.Request("GET", "/")
 		c.Path, c.Query = path, query
-		if _, err := p.Rewrite(c); err != nil {
+		rep, err := p.Rewrite(c)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if rep != nil {
+			return // refused
 		}
 		if strings.IndexFunc(c.UpstreamURI, func(r rune) bool { return r <= ' ' || r == 0x7f }) >= 0 ||
 			!strings.HasPrefix(c.UpstreamURI, "/") {
