@@ -12,7 +12,7 @@ FUZZTIME ?= 5s
 CONFIG   ?= conf/config.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench bench-relay bench-adapter nightly fuzz generate clean
+.PHONY: help build run test lint bench bench-relay bench-adapter bench-config chaos nightly fuzz generate clean
 
 help:      ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -32,6 +32,12 @@ lint:      ## gofmt, go vet, staticcheck, house rules
 
 bench: build ## compare with nginx and haproxy, write the README's table (BENCH="-rounds 5 -rows plain,plugins")
 	go run ./t/bench $(BENCH)
+
+bench-config: build ## measure a large configuration, write configcenter/README.md's table (BENCH="-routes 20000 -changes 10s")
+	go run ./t/bench -rows scale $(BENCH)
+
+chaos: build ## break what is between gateways and etcd: the long form (about 10 minutes)
+	SLUICE_CHAOS=long SLUICE_BINARY=$(CURDIR)/bin/sluice go test -count=1 -timeout 40m -v ./t/chaos
 
 bench-relay: build ## compare the etcd relay with etcd's grpc-proxy, write its README's table (BENCH="-watchers 1000")
 	go run ./t/relaybench $(BENCH)

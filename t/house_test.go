@@ -39,6 +39,7 @@ var layers = []struct {
 	{"gateway/stream", 3}, {"gateway/*", 2}, {"admin", 3}, {"admin/*", 2},
 	{"configcenter/relay/*", 2},
 	{"configcenter/adapter/mvcc", 0}, {"configcenter/adapter/auth", 1}, {"configcenter/adapter/index", 1}, {"configcenter/adapter/sqllog", 2},
+	{"configcenter/adapter/mvcc", 0}, {"configcenter/adapter/auth", 0}, {"configcenter/adapter/index", 1}, {"configcenter/adapter/sqllog", 2},
 	{"configcenter/adapter/backend", 4}, {"configcenter/adapter/backendtest", 5}, {"configcenter/adapter/*", 3},
 	{"configcenter/*", 3},
 	{"balancer/discovery/*", 3}, {"plugins/all", 5}, {"plugins/*", 4},

@@ -136,6 +136,7 @@ func TestThroughput(t *testing.T) {
 	if *throughputTable == "" {
 		return
 	}
+	backendtest.OnDisk = true // it runs alone: no server was started in memory before
 	var rows bytes.Buffer
 	rows.WriteString("| server | store | writes/s, 1 client | writes/s, 64 clients | reads/s, 64 clients | write to event, p50 | p99 |\n|---|---|---:|---:|---:|---:|---:|\n")
 	for _, c := range contenders() {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,17 +20,22 @@ var adapterCommand = command{
 	name: "etcd-adapter", args: "[--backend STORE] [--listen-addr 127.0.0.1:2379]", summary: "be an etcd v3 server over another store",
 	help: `Answers etcd's v3 API, gRPC and JSON, on one port. The backend "memory" ends with
 the process; "memory:PATH" also writes each change to a file before it answers.
-"sqlite://PATH" is a file that several processes of one machine may share;
-"postgres://USER:PASSWORD@HOST/DATABASE" and "mysql://USER:PASSWORD@HOST/DATABASE"
-(MySQL, MariaDB, TiDB) are databases that any number of processes may share. Where
-others can see the command line, the backend may be in SLUICE_BACKEND instead.
-There are no users: whoever can connect may read and write everything.
+With SQLite one machine, and with PostgreSQL, MySQL, MariaDB and TiDB many, may run
+several adapters on one database.
 
-Example:
+Until users are made (etcdctl user add, auth enable), whoever can connect may read
+and write everything. --client-cert-auth lets only those connect who have a
+certificate of --trusted-ca-file.
+
+SIGTERM and SIGINT end it: watches at once, other requests when they are answered.
+
+Examples:
   sluice etcd-adapter --backend memory:/var/lib/sluice/store --listen-addr 127.0.0.1:2379
+  sluice etcd-adapter --backend sqlite:///var/lib/sluice/store.db --auto-compaction-retention 10m
+  sluice etcd-adapter --backend 'postgres://sluice:PASSWORD@db.example/sluice' --listen-addr :2379 \
+    --cert-file server.pem --key-file server.key --trusted-ca-file ca.pem --client-cert-auth
   etcdctl --endpoints 127.0.0.1:2379 put /a 1
-  sluice etcd-adapter --backend sqlite:///var/lib/sluice/store.db
-  SLUICE_BACKEND=postgres://sluice:secret@db.internal/sluice sluice etcd-adapter --listen-addr 0.0.0.0:2379
+  etcdctl --endpoints 127.0.0.1:2379 snapshot save for-a-real-etcd.db
 `,
 	run: serveAdapter,
 }
@@ -42,6 +48,9 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 	retention := fs.Duration("auto-compaction-retention", time.Hour, "how long old revisions are kept; 0 for ever")
 	cert := fs.String("cert-file", "", "TLS certificate; with --key-file")
 	key := fs.String("key-file", "", "TLS key")
+	ca := fs.String("trusted-ca-file", "", "certificates of who signs those of clients; with --client-cert-auth")
+	mutual := fs.Bool("client-cert-auth", false, "want a certificate of each client")
+	progress := fs.Duration("watch-progress-notify-interval", 10*time.Minute, "how often watches that asked for it hear the revision")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -49,13 +58,9 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 		*store = cmp.Or(os.Getenv("SLUICE_BACKEND"), "memory")
 	}
 	log := slog.New(slog.NewTextHandler(env.stderr, nil))
-	conf := adapter.Config{Log: log, Advertise: *advertise, Retention: *retention}
-	if *cert != "" || *key != "" {
-		pair, err := tls.LoadX509KeyPair(*cert, *key)
-		if err != nil {
-			return fmt.Errorf("--cert-file %s, --key-file %s: %w", *cert, *key, err)
-		}
-		conf.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	conf := adapter.Config{Log: log, Advertise: *advertise, Retention: *retention, ProgressInterval: *progress}
+	if conf.TLS, err = serverTLS(*cert, *key, *ca, *mutual); err != nil {
+		return err
 	}
 	if conf.Backend, err = backend.Open(context.Background(), *store); err != nil {
 		return fmt.Errorf("--backend: %w", err)
@@ -74,6 +79,33 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 		defer s.Close()
 		return s.Serve(ctx, l)
 	})
+}
+
+// serverTLS is nil when there is no certificate.
+func serverTLS(cert, key, ca string, mutual bool) (*tls.Config, error) {
+	if cert == "" && key == "" {
+		if ca != "" || mutual {
+			return nil, errors.New("--trusted-ca-file and --client-cert-auth want --cert-file and --key-file")
+		}
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("--cert-file %s, --key-file %s: %w", cert, key, err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	if !mutual {
+		return c, nil
+	}
+	text, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("--trusted-ca-file: %w", err)
+	}
+	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--trusted-ca-file %s: no certificate", ca)
+	}
+	return c, nil
 }
 
 // untilSignal runs serve until it fails or the process is told to end.

@@ -96,6 +96,15 @@ func (p *spawned) kill() {
 	<-p.done
 }
 
+func (p *spawned) lives() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // stop ends the process in order.
 func (p *spawned) stop(t *testing.T) {
 	t.Helper()
@@ -302,11 +311,18 @@ func TestKill(t *testing.T) {
 		t.Run(kind.Name, func(t *testing.T) {
 			t.Parallel()
 			k := &killing{t: t, url: kind.URL(t), next: make([]int, 4)}
+			if kind.Shared {
+				k.other = launch(t, k.url)
+			}
 			for range *kills {
 				k.round()
 			}
 			p := launch(t, k.url)
 			k.check(p)
+			if k.other != nil {
+				k.check(k.other)
+				k.other.stop(t)
+			}
 			p.stop(t)
 			if len(k.all) == 0 {
 				t.Error("nothing was written")
@@ -317,11 +333,12 @@ func TestKill(t *testing.T) {
 }
 
 type killing struct {
-	t    *testing.T
-	url  string
-	mu   sync.Mutex
-	all  []written
-	next []int // number of each writer's next write
+	t     *testing.T
+	url   string
+	other *spawned // writes to the same store, and lives; nil: the store is not shared
+	mu    sync.Mutex
+	all   []written
+	next  []int // number of each writer's next write
 }
 
 // round lets some write, and kills the adapter meanwhile.
@@ -333,6 +350,14 @@ func (k *killing) round() {
 	var writers sync.WaitGroup
 	for i := range k.next {
 		writers.Go(func() {
+			if i == 0 && k.other != nil {
+				for p.lives() {
+					if !k.write(ctx, k.other, i) {
+						k.t.Errorf("the adapter that lives does not take writes: %s", k.other.log.String())
+						return
+					}
+				}
+			}
 			for k.write(ctx, p, i) {
 			}
 		})

@@ -36,9 +36,12 @@ func (s *Server) Register(g *grpc.Server) {
 	pb.RegisterAuthServer(g, users{s: s})
 }
 
+// grace is how long requests under way have when a server stops.
+const grace = 2 * time.Second
+
 // Serve answers gRPC and the JSON gateway on l until ctx ends or l fails. It
-// closes l. What is under way when ctx ends is cut off, except watches and
-// keep-alives, which end when the server is closed.
+// closes l. When it ends, so do all watches and keep-alives of the server; other
+// requests under way are answered first, if that does not take long.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.show(l)
 	if s.cfg.TLS != nil {
@@ -75,9 +78,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	case err = <-ended:
 		left--
 	}
+	s.stop()
+	shut(g, web)
 	conn.Close()
-	web.Close()
-	g.Stop()
 	m.Close()
 	l.Close()
 	for range left {
@@ -87,6 +90,19 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// shut ends both servers, when their requests have ended or it takes too long.
+// The JSON gateway goes first: its requests are the other's.
+func shut(g *grpc.Server, web *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if web.Shutdown(ctx) != nil {
+		web.Close()
+	}
+	force := context.AfterFunc(ctx, g.Stop)
+	defer force()
+	g.GracefulStop()
 }
 
 // show makes the listener's address the member's client URL, unless one was given.

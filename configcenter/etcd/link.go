@@ -81,7 +81,8 @@ func (l *link) use(ctx context.Context) (*lease, error) {
 		if ctx.Err() != nil && last != nil {
 			return nil, last // it says more than that time is over
 		}
-		if err == nil || !l.patient || status.Code(err) != codes.Unavailable || !pause(ctx, wait) {
+		away := status.Code(err) == codes.Unavailable || errors.Is(err, context.DeadlineExceeded)
+		if err == nil || !l.patient || !away || !pause(ctx, wait) {
 			return cl, err
 		}
 		last = err
@@ -207,7 +208,7 @@ func (c *Center) dial(ctx context.Context, endpoint string) (*clientv3.Client, e
 	conf := clientv3.Config{
 		Endpoints:            []string{endpoint},
 		Username:             c.cfg.User,
-		DialTimeout:          min(c.cfg.HealthTimeout, connectTime),
+		DialTimeout:          c.cfg.HealthTimeout, // of a login, which a busy server may let wait
 		DialKeepAliveTime:    c.cfg.HealthTimeout,
 		DialKeepAliveTimeout: c.cfg.HealthTimeout,
 		MaxCallSendMsgSize:   math.MaxInt32,

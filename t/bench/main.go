@@ -28,6 +28,7 @@ type bench struct {
 	duration time.Duration
 	conns    int
 	routes   int
+	changes  time.Duration
 	idle     int
 	upstream *server
 	report   []line
@@ -51,13 +52,19 @@ var rows = []row{
 	{"match", "routing among 100,000 routes", (*bench).match, true},
 	{"config", "loading and changing 100,000 routes", (*bench).config, false},
 	{"plugin", "each plugin alone, into plugins/README.md", (*bench).eachPlugin, true},
+	{scaleRow, "a gateway with a large configuration that changes; a tree of relays", (*bench).scale, false},
 }
+
+// scaleRow goes into the configuration centre's README, and runs only alone.
+const scaleRow = "scale"
 
 func main() {
 	b := &bench{}
 	var names []string
 	for _, r := range rows {
-		names = append(names, r.name)
+		if r.name != scaleRow {
+			names = append(names, r.name)
+		}
 	}
 	only := flag.String("rows", strings.Join(names, ","), "rows to measure")
 	flag.IntVar(&b.rounds, "rounds", 5, "interleaved rounds of each row")
@@ -65,6 +72,7 @@ func main() {
 	flag.IntVar(&b.conns, "connections", 64, "connections of the load")
 	flag.IntVar(&b.idle, "idle", 5000, "idle connections")
 	flag.IntVar(&b.routes, "routes", 100_000, "routes of the row config")
+	flag.DurationVar(&b.changes, "changes", time.Minute, "how long the row scale makes changes")
 	flag.StringVar(&b.binary, "binary", "bin/sluice", "the binary to measure")
 	write := flag.Bool("write", true, "write the table into README.md")
 	flag.Parse()
@@ -72,16 +80,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	if err := b.publish(*write); err != nil {
+	if err := b.publish(*only, *write); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
 // publish prints the tables that were made, and writes each to its place.
-func (b *bench) publish(write bool) error {
+func (b *bench) publish(only string, write bool) error {
 	tables := map[string]string{"plugins/README.md": b.plugins}
-	if len(b.report) > 0 {
+	switch {
+	case len(b.report) == 0:
+	case only == scaleRow:
+		tables["configcenter/README.md"] = b.scaleTable()
+	default:
 		tables["README.md"] = b.table()
 	}
 	for path, table := range tables {

@@ -18,6 +18,7 @@ var needed = []struct{ program, pkg, why string }{
 	{"gcc", "gcc", "the race detector"},
 	{"curl", "curl", "the README's tour"},
 	{"etcdctl", "etcd-client", "the README's tour"},
+	{"etcd", "etcd-server", "faults of the store"},
 	{"/usr/lib/postgresql/*/bin/postgres", "postgresql", "the etcd adapter on PostgreSQL"},
 	{"/usr/sbin/mariadbd", "mariadb-server", "the etcd adapter on MariaDB"},
 	{"redis-server", "redis-server", "what plugins keep in Redis"},

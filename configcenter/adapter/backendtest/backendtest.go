@@ -3,6 +3,7 @@
 package backendtest
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -22,14 +23,42 @@ type Kind struct {
 	server *engine // nil: none is needed
 }
 
+// OnDisk wants the stores where they would be in earnest, for measurements.
+// Otherwise they are in memory, where there is a folder for that: a disk that
+// others keep busy may take longer for a write than a request may.
+var OnDisk bool
+
+// fast is where folders are made; "": in the usual place.
+func fast(t testing.TB) string {
+	if _, bench := t.(*testing.B); bench || OnDisk {
+		return ""
+	}
+	return inMemory()
+}
+
+// folder makes a folder that ends with the test.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(fast(t), "sluice-store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // Kinds are all there are.
 var Kinds = []Kind{
 	{Name: "memory", make: func(testing.TB) string { return "memory" }},
 	{Name: "file", Durable: true, make: func(t testing.TB) string {
-		return "memory:" + filepath.Join(t.TempDir(), "store")
+		return "memory:" + filepath.Join(folder(t), "store")
 	}},
 	{Name: "sqlite", Durable: true, Shared: true, make: func(t testing.TB) string {
-		return "sqlite://" + filepath.Join(t.TempDir(), "store")
+		return "sqlite://" + filepath.Join(folder(t), "store")
 	}},
 	{Name: "postgres", Durable: true, Shared: true, make: postgres.db, server: postgres},
 	{Name: "mysql", Durable: true, Shared: true, make: mariadb.db, server: mariadb},
@@ -42,7 +71,7 @@ func (k Kind) Server(t testing.TB) *Server {
 	if k.server == nil {
 		return nil
 	}
-	s, err := k.server.newServer()
+	s, err := k.server.newServer(fast(t))
 	if err != nil {
 		t.Fatal(err)
 	}

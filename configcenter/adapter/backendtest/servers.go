@@ -96,9 +96,9 @@ var mariadb = &engine{
 	},
 }
 
-// newServer makes a server and starts it.
-func (e *engine) newServer() (*Server, error) {
-	dir, err := os.MkdirTemp("", "sluice-db")
+// newServer makes a server in a folder and starts it.
+func (e *engine) newServer(in string) (*Server, error) {
+	dir, err := os.MkdirTemp(in, "sluice-db")
 	if err != nil {
 		return nil, err
 	}
@@ -278,7 +278,7 @@ func (e *engine) db(t testing.TB) string {
 	s := shared.servers[e]
 	if s == nil {
 		var err error
-		if s, err = e.newServer(); err != nil {
+		if s, err = e.newServer(fast(t)); err != nil {
 			t.Fatal(err)
 		}
 		if shared.servers == nil {
