@@ -162,29 +162,31 @@ func TestSlow(t *testing.T) {
 // A long history is told in full to who asks for it, while more happens.
 func TestLongPast(t *testing.T) {
 	store := realEtcd(t)
-	addr := start(t, relay.Config{Endpoints: []string{store}, RingEvents: 50, Namespace: "/ns"})
+	addr := start(t, relay.Config{Endpoints: []string{store}, RingEvents: 200, Namespace: "/ns"})
 	c := client(t, store)
 	ctx := soon(t)
 	live := watch(t, ctx, dial(t, addr), all)
-	const n = 600
+	const before, during = 500, 50
 	first := put(t, c, "/ns/k/0", "0")
-	for i := range n / 2 {
+	last := live.events(1, 0)[0].Kv.ModRevision
+	for i := range before {
 		put(t, c, fmt.Sprintf("/ns/k/%d", i%7), fmt.Sprint(i))
+		last = live.events(1, last)[0].Kv.ModRevision
 	}
 	past := watch(t, ctx, dial(t, addr))
 	if err := past.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{
 		Key: all.Key, RangeEnd: all.RangeEnd, StartRevision: first, PrevKv: true}}}); err != nil {
 		t.Fatal(err)
 	}
-	for i := range n / 2 {
+	for i := range during {
 		put(t, c, fmt.Sprintf("/ns/k/%d", i%7), fmt.Sprint(i))
 	}
-	for i, e := range past.events(n+1, first-1) {
+	for i, e := range past.events(1+before+during, first-1) {
 		if e.Kv.ModRevision != first+int64(i) || !strings.HasPrefix(string(e.Kv.Key), "/k/") || i > 7 && string(e.PrevKv.GetKey()) != string(e.Kv.Key) {
 			t.Fatalf("event %d: %v", i, e)
 		}
 	}
-	live.events(n+1, first-1)
+	live.events(during, last)
 	must(c.Compact(ctx, first+100))(t)
 	late := watch(t, ctx, dial(t, addr))
 	if m := late.create(&pb.WatchCreateRequest{Key: all.Key, RangeEnd: all.RangeEnd, StartRevision: first}); m.Canceled {

@@ -71,6 +71,10 @@ func (f *feed) create() *pb.WatchRequest {
 func (f *feed) add(bs []batch) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.append(bs)
+}
+
+func (f *feed) append(bs []batch) {
 	for len(bs) > 0 && bs[0].rev <= f.rev {
 		bs = bs[1:] // known
 	}

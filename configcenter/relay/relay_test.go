@@ -3,6 +3,7 @@ package relay_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -33,13 +34,26 @@ func TestMain(m *testing.M) {
 	if *cluster {
 		os.Exit(m.Run())
 	}
+	code := m.Run()
 	// What etcd itself leaves behind, after a lock in its own service.
-	goleak.VerifyTestMain(m,
+	options := []goleak.Option{
 		goleak.IgnoreTopFunction("go.etcd.io/etcd/client/v3.(*lessor).deadlineLoop"),
 		goleak.IgnoreTopFunction("go.etcd.io/etcd/client/v3.(*lessor).sendKeepAliveLoop"),
 		goleak.IgnoreAnyFunction("go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc.(*LeaseServer).LeaseKeepAlive"),
 		goleak.IgnoreAnyFunction("go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc.(*LeaseServer).leaseKeepAlive"),
-		goleak.IgnoreAnyFunction("go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter.(*ls2lcClientStream).Recv"))
+		goleak.IgnoreAnyFunction("go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter.(*ls2lcClientStream).Recv"),
+	}
+	for end := time.Now().Add(patience); code == 0; {
+		err := goleak.Find(options...) // which waits a little itself
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
 }
 
 func must[T any](v T, err error) func(testing.TB) T {

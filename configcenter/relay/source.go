@@ -44,6 +44,9 @@ type upstream struct {
 	heard   int
 	checked bool
 
+	made       bool // a watch
+	overtaking bool // answers about progress may come before events: they do not count
+
 	outbox []*pb.WatchRequest
 	signal chan struct{} // something is in the outbox
 }
@@ -223,6 +226,7 @@ func (s *source) follow(ctx context.Context) error {
 	u := &upstream{byID: map[int64]*upfeed{}, signal: make(chan struct{}, 1)}
 	s.mu.Lock()
 	s.up = u
+	u.send(progressRequest()) // see overtaking
 	for _, f := range s.feeds {
 		if f.usable() {
 			u.create(f)
@@ -275,6 +279,9 @@ func (s *source) take(ctx context.Context, u *upstream, m *pb.WatchResponse) err
 		return s.created(ctx, u, m)
 	}
 	if m.WatchId == noWatch && !m.Canceled && len(m.Events) == 0 {
+		if u.overtakes() {
+			return nil
+		}
 		u.heard++
 		for _, f := range u.byID {
 			if f.skip > 0 {
@@ -315,6 +322,7 @@ func (s *source) created(ctx context.Context, u *upstream, m *pb.WatchResponse) 
 	}
 	f := u.pending[0]
 	u.pending = u.pending[1:]
+	u.made = u.made || !m.Canceled
 	if s.feeds[feedKey{f.span, f.prev}] != f.feed {
 		return nil // dropped meanwhile
 	}
@@ -396,17 +404,4 @@ func (s *source) canceled(u *upstream, f *upfeed, m *pb.WatchResponse) error {
 		return nil
 	}
 	return s.refused(f, m)
-}
-
-// ask asks the cluster to say how far the watches are, unless that was done
-// just before.
-func (s *source) ask(every time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.up == nil || len(s.up.pending) > 0 || time.Since(s.asked) < every {
-		return
-	}
-	s.asked = time.Now()
-	s.up.asked++
-	s.up.send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
 }

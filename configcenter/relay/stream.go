@@ -35,6 +35,7 @@ type stream struct {
 	control  []*pb.WatchResponse // answers to be sent
 	nextID   int64
 	asked    int64 // progress is to be told when this revision is reached; 0: no
+	pressing bool  // for that
 
 	scratch []*watcher // the sender's
 }
@@ -237,9 +238,13 @@ func (st *stream) progress() error {
 	}
 	st.mu.Lock()
 	st.asked = max(st.asked, rev)
+	pressing := st.pressing
+	st.pressing = true
 	st.mu.Unlock()
 	st.wake()
-	st.r.runs.Go(st.press) // ends when the question is answered, or with the stream
+	if !pressing {
+		st.r.runs.Go(st.press) // ends when the question is answered, or with the stream
+	}
 	return nil
 }
 
@@ -247,19 +252,25 @@ func (st *stream) progress() error {
 func (st *stream) press() {
 	for d := 5 * time.Millisecond; ; d = min(2*d, longestPause) {
 		st.mu.Lock()
-		waits := st.asked > 0
+		asked := st.asked
+		st.pressing = asked > 0
 		ws := slices.Clone(st.watchers)
 		st.mu.Unlock()
-		if !waits || st.closing.Load() {
+		if asked == 0 || st.closing.Load() {
 			return
 		}
-		asked := map[*source]bool{}
+		feeds, useful := map[*feed]bool{}, map[*source]bool{}
 		for _, w := range ws {
-			if s := w.feed.src; !asked[s] {
-				asked[s] = true
-				s.ask(d / 2)
+			s := w.feed.src
+			if _, ok := useful[s]; !ok {
+				useful[s] = s.ask(d / 2)
+			}
+			if !useful[s] && !feeds[w.feed] {
+				feeds[w.feed] = true
+				w.feed.reach(st.ctx, asked)
 			}
 		}
+		st.wake()
 		if !pause(st.ctx, d) || st.r.ctx.Err() != nil {
 			return
 		}
