@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -74,13 +75,18 @@ type room interface {
 }
 
 // seat is a place taken.
-type seat struct{ key, id string }
+type seat struct {
+	key      []byte // of local; the request's memory
+	name, id string // of remote
+}
 
 // taken is what a request holds until its end.
 type taken struct {
 	seats []seat
 	wait  time.Duration
 }
+
+var spare = sync.Pool{New: func() any { return &taken{seats: make([]seat, 0, 1)} }}
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	l := &limit{config: *c, prefix: counter.Prefix(env), rejected: *plugins.Reject(c.RejectedCode, c.RejectedMsg)}
@@ -139,7 +145,7 @@ func (l *limit) access(c *plugins.Ctx) (*plugins.Reply, error) {
 		}
 		if held == nil {
 			if held, _ = c.Value(l).(*taken); held == nil {
-				held = new(taken)
+				held = spare.Get().(*taken)
 				c.SetValue(l, held)
 			}
 		}
@@ -217,11 +223,15 @@ func (l *limit) log(c *plugins.Ctx) {
 			c.Log().Error("failed to record the connection leaving request: " + err.Error())
 		}
 	}
-	held.seats = held.seats[:0]
+	wait := held.wait
+	clear(held.seats)
+	held.seats, held.wait = held.seats[:0], 0
+	c.SetValue(l, nil)
+	spare.Put(held)
 	if l.OnlyDefaultDelay {
 		return
 	}
-	took := time.Since(c.Start) - held.wait
+	took := time.Since(c.Start) - wait
 	if len(c.Tries) > 0 {
 		took = 0
 		for i := range c.Tries {

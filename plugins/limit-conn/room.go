@@ -36,13 +36,13 @@ func (r *local) enter(c *plugins.Ctx, key []byte, limit int64) (s seat, inside i
 	inside = *h.V
 	h.Done(end(inside))
 	if ok {
-		s.key = string(key)
+		s.key = key
 	}
 	return s, inside, ok, nil
 }
 
 func (r *local) leave(s seat) error {
-	h := r.inside.Hold([]byte(s.key), 0)
+	h := r.inside.Hold(s.key, 0)
 	*h.V--
 	h.Done(end(*h.V))
 	return nil
@@ -82,11 +82,11 @@ type remote struct {
 }
 
 func (r *remote) enter(c *plugins.Ctx, key []byte, limit int64) (s seat, inside int64, ok bool, err error) {
-	s = seat{"limit_conn:" + string(key),
-		strconv.FormatUint(rand.Uint64(), 16) + strconv.FormatUint(rand.Uint64(), 16)}
+	s = seat{name: "limit_conn:" + string(key),
+		id: strconv.FormatUint(rand.Uint64(), 16) + strconv.FormatUint(rand.Uint64(), 16)}
 	// The client may go away meanwhile; whether the request counts must still be known.
 	result, err := r.redis.Run(context.WithoutCancel(c.Context), enterScript, redisx.Call{
-		Keys: []string{s.key},
+		Keys: []string{s.name},
 		Args: []string{strconv.FormatInt(limit, 10), r.ttl, strconv.FormatInt(r.now().Unix(), 10), s.id},
 	})
 	if err != nil {
@@ -104,7 +104,7 @@ func (r *remote) enter(c *plugins.Ctx, key []byte, limit int64) (s seat, inside 
 // bound how long it takes, and release waits for it.
 func (r *remote) leave(s seat) error {
 	r.leaving.Go(func() {
-		if _, err := r.redis.Run(context.Background(), leaveScript, redisx.Call{Keys: []string{s.key}, Args: []string{s.id}}); err != nil {
+		if _, err := r.redis.Run(context.Background(), leaveScript, redisx.Call{Keys: []string{s.name}, Args: []string{s.id}}); err != nil {
 			r.log("failed to record the connection leaving request", "err", err)
 		}
 	})
