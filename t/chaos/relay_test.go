@@ -15,7 +15,7 @@ func TestRelay(t *testing.T) {
 		return
 	}
 	e := nodes(t, 1)[0]
-	e.startBuiltIn()
+	e.start()
 	s := openStore(t, nil, e)
 	s.seed(upstream(t))
 	one, two := newRelay(t, e), newRelay(t, e)
@@ -47,7 +47,7 @@ func TestRelay(t *testing.T) {
 		w := s.write(100)
 		last(either(500*time.Millisecond, 2*time.Second))
 		e.p.kill()
-		e.startBuiltIn()
+		e.start()
 		last(either(500*time.Millisecond, 2*time.Second))
 		return w.end()
 	})

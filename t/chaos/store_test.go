@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -59,25 +58,6 @@ func (e *node) scheme() string {
 		return "https://"
 	}
 	return "http://"
-}
-
-// startBuiltIn runs the etcd of this version that Sluice has, in a Sluice.
-func (e *node) startBuiltIn() {
-	e.t.Helper()
-	_, http := hostPort(freeAddr(e.t))
-	_, control := hostPort(freeAddr(e.t))
-	_, admin := hostPort(freeAddr(e.t))
-	conf := filepath.Join(filepath.Dir(e.dir), "config.yaml")
-	text := fmt.Sprintf(`apisix: {node_listen: [{ip: 127.0.0.1, port: %s}], ssl: {enable: false}, control: {port: %s}}
-nginx_config: {http: {enable_access_log: false}}
-plugin_attr: {prometheus: {enable_export_server: false}}
-deployment: {admin: {admin_key: [{name: admin, key: secret-key, role: admin}], admin_listen: {ip: 127.0.0.1, port: %s}}}
-sluice: {data_dir: %s, store_listen: %s}
-`, http, control, admin, e.dir, e.client)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		e.t.Fatal(err)
-	}
-	e.p = run(e.t, "built-in etcd", sluice(e.t), "run", "-c", conf)
 }
 
 func (e *node) start() {
