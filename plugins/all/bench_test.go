@@ -1,15 +1,18 @@
 package all
 
 import (
+	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +27,13 @@ import (
 )
 
 // measured are the plugins whose cost is measured, each with a configuration
-// under which it lets the request through. body is a request's body.
+// under which it lets the request through. body is a request's body. What calls
+// a service does so at $SERVICE.
 var measured = []struct {
 	name, conf string
 	header     []string
 	body       string
+	calls      bool
 }{
 	{name: "api-breaker", conf: `{"break_response_code":502,"unhealthy":{"http_statuses":[500],"failures":3}}`},
 	{name: "attach-consumer-label", conf: `{"headers":{"X-Department":"$department"}}`},
@@ -41,6 +46,7 @@ var measured = []struct {
 	{name: "echo", conf: `{"before_body":"","headers":{"X-A":"1"}}`},
 	{name: "file-logger", conf: `{"path":"/dev/null"}`},
 	{name: "fault-injection", conf: `{"abort":{"http_status":503,"percentage":0}}`},
+	{name: "forward-auth", conf: `{"uri":"http://$SERVICE/auth","request_headers":["Accept"]}`, calls: true},
 	{name: "gzip", conf: `{"types":["text/html"]}`},
 	{name: "hmac-auth", conf: `{"clock_skew":1000000000}`, header: signed("jack-id", "secret", "Sun, 22 Nov 2026 00:00:00 GMT")},
 	{name: "ip-restriction", conf: `{"whitelist":["10.0.0.0/8","127.0.0.0/8"]}`},
@@ -52,6 +58,7 @@ var measured = []struct {
 	{name: "multi-auth", conf: `{"auth_plugins":[{"basic-auth":{}},{"key-auth":{}}]}`, header: []string{"apikey", "jack-key"}},
 	{name: "opentelemetry", conf: `{"sampler":{"name":"always_off"}}`},
 	{name: "prometheus", conf: `{}`},
+	{name: "proxy-mirror", conf: `{"host":"http://$SERVICE"}`, calls: true},
 	{name: "proxy-rewrite", conf: `{"uri":"/other","headers":{"set":{"X-A":"1"}}}`},
 	{name: "real-ip", conf: `{"source":"http_x_forwarded_for","trusted_addresses":["127.0.0.0/8"]}`, header: []string{"X-Forwarded-For", "10.1.2.3"}},
 	{name: "redirect", conf: `{"regex_uri":["^/test/(.*)$","/new/$1"]}`},
@@ -126,14 +133,76 @@ func (w *walker) walk() {
 	w.g.Serve(&w.x)
 }
 
+// service answers every request with 200, with as little work as can be, so that
+// next to nothing of it is in the figures.
+type service struct {
+	net.Listener
+	answered chan struct{}
+	work     sync.WaitGroup
+}
+
+func serve(b *testing.B) *service {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := &service{Listener: l, answered: make(chan struct{}, 4096)}
+	s.work.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.work.Go(func() { s.answer(c) })
+		}
+	})
+	return s
+}
+
+func (s *service) answer(c net.Conn) {
+	defer c.Close()
+	in, ok := bufio.NewReader(c), []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return
+		}
+		if len(line) > len("\r\n") {
+			continue
+		}
+		if _, err := c.Write(ok); err != nil {
+			return
+		}
+		s.answered <- struct{}{}
+	}
+}
+
+// await waits for the answers to n requests.
+func (s *service) await(b *testing.B, n int) {
+	for range n {
+		select {
+		case <-s.answered:
+		case <-time.After(patience):
+			b.Fatal("the service was not called")
+		}
+	}
+}
+
 // open makes a gateway with two routes: /plain, and /hello with the plugin.
-// Both are answered by a plugin at the end, so that no upstream is in the figures.
+// Both have a consumer and are answered by a plugin at the end, the moment before
+// an upstream would be called, so that none is in the figures.
 func open(b *testing.B, name, conf string) (g *gateway.Gateway, stop func()) {
 	reg, shared := Registry(), &plugins.Shared{}
 	ok := &plugins.Reply{Status: 200, Body: []byte("hello world\n")}
 	reg["answer"] = &plugins.Spec{Name: "answer", Priority: -10000, Schema: `{"type":"object"}`,
 		New: plugins.Build(func(*struct{}, *plugins.Env) (plugins.Phases, error) {
-			return plugins.Phases{Access: func(*plugins.Ctx) (*plugins.Reply, error) { return ok, nil }}, nil
+			return plugins.Phases{
+				Access: func(c *plugins.Ctx) (*plugins.Reply, error) {
+					c.Consumer = c.Find().ConsumerNamed("jack")
+					return nil, nil
+				},
+				BeforeProxy: func(*plugins.Ctx) (*plugins.Reply, error) { return ok, nil },
+			}, nil
 		})}
 	var names []string
 	for n := range reg {
@@ -147,9 +216,11 @@ func open(b *testing.B, name, conf string) (g *gateway.Gateway, stop func()) {
 	g = gateway.New(gateway.Options{Catalog: catalog, Shared: shared, Mode: router.HostURI, Lua: host,
 		ServerHeader: "APISIX/3.18.0", Charset: "utf-8", Grace: time.Millisecond})
 	center := memory.New("/apisix")
+	const upstream = `"upstream":{"nodes":{"127.0.0.1:1":1}}`
 	var items []configcenter.Change
 	for kind, all := range map[resource.Kind]map[string]string{
-		resource.Routes: {"plain": `{"uri":"/plain","plugins":{"answer":{}}}`, "1": `{"uri":"/hello","plugins":{"answer":{},"` + name + `":` + conf + `}}`},
+		resource.Routes: {"plain": `{"uri":"/plain",` + upstream + `,"plugins":{"answer":{}}}`,
+			"1": `{"uri":"/hello",` + upstream + `,"plugins":{"answer":{},"` + name + `":` + conf + `}}`},
 		resource.Consumers: {"jack": `{"username":"jack","labels":{"department":"x"},"plugins":{"key-auth":{"key":"jack-key"},"basic-auth":{"username":"jack","password":"pass"},
 			"jwt-auth":{"key":"jack-key","secret":"secret"},"hmac-auth":{"key_id":"jack-id","secret_key":"secret"}}}`}} {
 		for id, text := range all {
@@ -174,8 +245,9 @@ func open(b *testing.B, name, conf string) (g *gateway.Gateway, stop func()) {
 func BenchmarkPlugin(b *testing.B) {
 	for _, m := range measured {
 		b.Run(m.name, func(b *testing.B) {
-			g, stop := open(b, m.name, m.conf)
-			defer stop()
+			s := serve(b)
+			g, stop := open(b, m.name, strings.ReplaceAll(m.conf, "$SERVICE", s.Addr().String()))
+			defer func() { stop(); s.Close(); s.work.Wait() }()
 			plain := &walker{g: g, target: "/plain", header: m.header, body: m.body}
 			with := &walker{g: g, target: "/hello", header: m.header, body: m.body}
 			plain.x.Context, plain.x.Sender = context.Background(), &plain.to
@@ -191,7 +263,11 @@ func BenchmarkPlugin(b *testing.B) {
 			var added []time.Duration
 			b.ResetTimer()
 			for n := 0; n < b.N || n < 4*batch; n += batch {
-				added = append(added, took(with)-took(plain))
+				longer := took(with)
+				if m.calls {
+					s.await(b, batch)
+				}
+				added = append(added, longer-took(plain))
 			}
 			b.StopTimer()
 			if with.to.status != 200 || plain.to.status != 200 {

@@ -25,11 +25,21 @@ func header(c *plugins.Ctx) string {
 	return strings.Join(l, "; ")
 }
 
+// standing is where the clock of still stands.
+var standing = time.Unix(6000, 0)
+
 // still is an Env whose clock stands.
 func still() *plugins.Env {
 	env := plugintest.Env()
-	env.Now = func() time.Time { return time.Unix(6000, 0) }
+	env.Now = func() time.Time { return standing }
 	return env
+}
+
+// arriving is a request that arrives when the clock of still stands there.
+func arriving(fields ...string) *plugins.Ctx {
+	c := plugintest.Request("GET", "/", fields...)
+	c.Start = standing
+	return c
 }
 
 func TestAccess(t *testing.T) {
@@ -82,7 +92,7 @@ func TestAccess(t *testing.T) {
 			}
 			p := plugintest.Build(t, &Plugin, env, x.conf)
 			for i, q := range x.requests {
-				c := plugintest.Request("GET", "/", q.fields...)
+				c := arriving(q.fields...)
 				r, err := p.Access(c)
 				if err != nil {
 					t.Fatal(err)
@@ -103,14 +113,14 @@ func TestRejectedMessage(t *testing.T) {
 	p := plugintest.Build(t, &Plugin, still(), `{"count":1,"time_window":60,"rejected_msg":"too many"}`)
 	var r *plugins.Reply
 	for range 2 {
-		r, _ = p.Access(plugintest.Request("GET", "/"))
+		r, _ = p.Access(arriving())
 	}
 	if r == nil || r.Body != (plugins.ErrorMsg{ErrorMsg: "too many"}) {
 		t.Errorf("reply %+v", r)
 	}
 	p = plugintest.Build(t, &Plugin, still(), `{"count":1,"time_window":60}`)
 	for range 2 {
-		r, _ = p.Access(plugintest.Request("GET", "/"))
+		r, _ = p.Access(arriving())
 	}
 	if r == nil || r.Body != nil {
 		t.Errorf("reply %+v without a message", r)
@@ -119,7 +129,7 @@ func TestRejectedMessage(t *testing.T) {
 
 func TestInfo(t *testing.T) {
 	p := plugintest.Build(t, &Plugin, still(), `{"count":2,"time_window":10,"key":"http_q"}`)
-	c := plugintest.Request("GET", "/", `q: a"b`)
+	c := arriving(`q: a"b`)
 	if _, err := p.Access(c); err != nil {
 		t.Fatal(err)
 	}
@@ -144,16 +154,16 @@ func TestCountersOutliveInstances(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first.Access(plugintest.Request("GET", "/"))
+	first.Access(arriving())
 	second := plugintest.Build(t, &Plugin, env, `{"count":1,"time_window":60}`)
 	first.Close()
-	if r, _ := second.Access(plugintest.Request("GET", "/")); r == nil {
+	if r, _ := second.Access(arriving()); r == nil {
 		t.Error("the next version began anew")
 	}
 	changed := *env
 	changed.Key += "x"
 	third := plugintest.Build(t, &Plugin, &changed, `{"count":1,"time_window":60}`)
-	if r, _ := third.Access(plugintest.Request("GET", "/")); r != nil {
+	if r, _ := third.Access(arriving()); r != nil {
 		t.Error("another configuration went on with the old count")
 	}
 }
@@ -165,10 +175,10 @@ func TestGroup(t *testing.T) {
 	other := *env
 	other.Key, other.Owner = "routes/2/x", "routes/2"
 	b := plugintest.Build(t, &Plugin, &other, conf)
-	if r, _ := a.Access(plugintest.Request("GET", "/")); r != nil {
+	if r, _ := a.Access(arriving()); r != nil {
 		t.Error("first request was rejected")
 	}
-	if r, _ := b.Access(plugintest.Request("GET", "/")); r == nil {
+	if r, _ := b.Access(arriving()); r == nil {
 		t.Error("the group does not share its counter")
 	}
 	if _, err := plugintest.Try(&Plugin, env, `{"count":2,"time_window":60,"group":"g"}`); err == nil ||
@@ -211,14 +221,39 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// What arrived is counted when it arrived, unless its body was waited for.
+func TestTimeOfArrival(t *testing.T) {
+	env := still()
+	p := plugintest.Build(t, &Plugin, env, `{"count":100,"time_window":60,"window_type":"sliding"}`)
+	for _, x := range []struct {
+		start time.Time
+		body  int64
+		reset string
+	}{
+		{standing.Add(-15 * time.Second), 0, "15"},
+		{standing.Add(-15 * time.Second), 1, "60"},
+		{standing.Add(-15 * time.Second), -1, "60"},
+		{time.Time{}, 0, "60"},
+	} {
+		c := arriving()
+		c.Start, c.Req.ContentLength = x.start, x.body
+		if r, err := p.Access(c); r != nil || err != nil {
+			t.Fatal(r, err)
+		}
+		if got := c.RespHeader.Get("X-RateLimit-Reset"); got != x.reset {
+			t.Errorf("started at %v, body %d: reset %s, want %s", x.start, x.body, got, x.reset)
+		}
+	}
+}
+
 func BenchmarkAccess(b *testing.B) {
 	p := plugintest.Build(b, &Plugin, plugintest.Env(), `{"count":1000000000,"time_window":60}`)
 	c := plugintest.Request("GET", "/")
-	req := c.Req
+	req, arrived := c.Req, c.Start
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Reset(c.Context, req, nil, nil)
-		c.Addr = req.Remote.Addr()
+		c.Addr, c.Start = req.Remote.Addr(), arrived
 		if r, err := p.Access(c); r != nil || err != nil {
 			b.Fatal(r, err)
 		}

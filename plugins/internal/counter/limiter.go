@@ -20,6 +20,7 @@ type Headers struct {
 type Limiter struct {
 	Options
 	store  Store
+	local  *Local // the store, when it is one
 	prefix string
 	rules  []rule
 	// rejected are the answers that are always the same.
@@ -58,6 +59,7 @@ func NewLimiter(o *Options, env *plugins.Env, plugin string, h Headers) (l *Limi
 		return nil, nil, err
 	}
 	l.store = store
+	l.local, _ = store.(*Local)
 	return l, func() { closeStore(); leave() }, nil
 }
 
@@ -212,6 +214,11 @@ func (l *Limiter) quota(q *quota) Quota {
 }
 
 func (l *Limiter) take(c *plugins.Ctx, q *quota, cost int64) *plugins.Reply {
+	if l.local != nil && !c.Start.IsZero() && c.Req.ContentLength == 0 {
+		// The clock was read already. A client that lets others wait for its body
+		// before must not choose the window, though.
+		return l.answer(c, q, l.local.TakeAt(c.Start, q.key, l.quota(q), cost))
+	}
 	s, err := l.store.Take(c.Context, q.key, l.quota(q), cost)
 	if err != nil {
 		return l.fail(c, err)

@@ -14,6 +14,9 @@ const (
 	shards   = 64
 	perShard = 4096 // keys; what is over pushes others out
 	looked   = 8    // at so many keys an eviction looks
+	// late is how long after its arrival a use may be counted. A clock that is
+	// further behind was set back.
+	late = time.Minute
 )
 
 // Local is a Store in the memory of the process. It keeps at most 262,144
@@ -35,7 +38,7 @@ type cell struct {
 	end   int64 // when it is of no use any more, ns since 1970
 	used  int64 // in the current window
 	last  int64 // in the window before (sliding)
-	index int64 // which window used belongs to (sliding)
+	index int64 // the window that used belongs to: its number (sliding), or when it began
 }
 
 // NewLocal returns an empty Local.
@@ -54,7 +57,13 @@ func Open(env *plugins.Env, name string) (*Local, func()) {
 
 // Take never fails.
 func (l *Local) Take(_ context.Context, key []byte, q Quota, cost int64) (State, error) {
-	now := l.now().UnixNano()
+	return l.TakeAt(l.now(), key, q, cost), nil
+}
+
+// TakeAt is Take of a use at that time, which may come up to a minute after
+// later ones.
+func (l *Local) TakeAt(at time.Time, key []byte, q Quota, cost int64) State {
+	now := at.UnixNano()
 	p := &l.parts[maphash.Bytes(l.seed, key)%shards]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,9 +72,9 @@ func (l *Local) Take(_ context.Context, key []byte, q Quota, cost int64) (State,
 		c = p.renew(key, c, now)
 	}
 	if q.Sliding {
-		return c.slide(q, cost, now), nil
+		return c.slide(q, cost, now)
 	}
-	return c.fix(q, cost, now), nil
+	return c.fix(q, cost, now)
 }
 
 // renew empties an ended cell or makes one, for which it clears up a little.
@@ -102,8 +111,9 @@ func (p *part) sweep(now int64) {
 
 func (c *cell) fix(q Quota, cost, now int64) State {
 	if c.end == 0 {
-		c.end = now + int64(q.Window)
+		c.index, c.end = now, now+int64(q.Window)
 	}
+	now = max(now, c.index)
 	c.used += cost
 	return State{
 		Rejected: c.used > q.Limit,
@@ -114,6 +124,9 @@ func (c *cell) fix(q Quota, cost, now int64) State {
 
 func (c *cell) slide(q Quota, cost, now int64) State {
 	size := int64(q.Window)
+	if begin := c.index * size; now < begin && begin-now <= int64(late) {
+		now = begin
+	}
 	index := now / size
 	switch index - c.index {
 	case 0:

@@ -72,6 +72,24 @@ func TestSliding(t *testing.T) {
 	}
 }
 
+// A use that comes late counts in the window that others have begun, and begins
+// none of its own.
+func TestLate(t *testing.T) {
+	c := newClock(600 * time.Second)
+	l := NewLocal(c.now)
+	for _, sliding := range []bool{false, true} {
+		q := Quota{Limit: 3, Window: 10 * time.Second, Sliding: sliding}
+		key := "late" + strconv.FormatBool(sliding)
+		take(l, key, q)
+		for i, before := range []time.Duration{time.Millisecond, 5 * time.Second, late} {
+			got := l.TakeAt(c.now().Add(-before), []byte(key), q, 1)
+			if got.Rejected != (i == 2) || got.Reset != q.Window || !got.Rejected && got.Left != int64(1-i) {
+				t.Errorf("sliding %v, %v late: %+v", sliding, before, got)
+			}
+		}
+	}
+}
+
 func TestLocalIsBounded(t *testing.T) {
 	c := newClock(time.Hour)
 	l := NewLocal(c.now)
