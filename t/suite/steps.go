@@ -34,6 +34,12 @@ func there(program string) bool {
 	return err == nil
 }
 
+// unstarted keeps the packages from starting their servers on this machine: the
+// tests start their own, and etcd's port is the one that "make run" uses.
+const unstarted = `policy=/usr/sbin/policy-rc.d
+[ -e $policy ] || { trap 'rm -f $policy' EXIT; printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy; }
+`
+
 // tools installs what is missing when it may, and says what to do when not.
 func (s *suite) tools() counts {
 	var packages []string
@@ -56,7 +62,7 @@ func (s *suite) tools() counts {
 		return counts{failed: 1}
 	}
 	os.Setenv("DEBIAN_FRONTEND", "noninteractive")
-	if out, err := command("sh", "-c", "apt-get update -q && "+install); err != nil {
+	if out, err := command("sh", "-c", unstarted+"apt-get update -q && "+install); err != nil {
 		fmt.Printf("%s\n%s\n%v\n", install, out, err)
 		return counts{failed: 1}
 	}
