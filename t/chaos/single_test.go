@@ -151,7 +151,7 @@ func (b *oneStore) restored() int64 {
 	b.restore(file)
 	b.e.start()
 	b.s.mustPut("after")
-	return 2*n + 2 // everything may be taken back
+	return 2*(n+1) + 1 // each may be taken back
 }
 
 // lost: an etcd without any data does not take the configuration away.
