@@ -226,8 +226,8 @@ func (w *writer) write(d time.Duration) error {
 	defer cancel()
 	begun := time.Now()
 	defer func() { w.took = time.Since(begun) }()
-	// What a slow update holds up is made up for: the rate is that of the whole.
-	for due := begun; due.Sub(begun) < d; due = due.Add(time.Second / time.Duration(w.rate)) {
+	// What a slow update holds up is made up for, within the time there is.
+	for due := begun; due.Sub(begun) < d && time.Since(begun) < d; due = due.Add(time.Second / time.Duration(w.rate)) {
 		<-time.After(time.Until(due))
 		w.number++
 		value := binary.BigEndian.AppendUint64(nil, uint64(w.number))
