@@ -51,7 +51,7 @@ func TestLikeEtcd(t *testing.T) {
 func compare(t *testing.T, b mvcc.Backend, seed uint64, operations int) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	p := &pairing{t: t, ctx: ctx, random: rand.New(rand.NewPCG(seed, 0)), compactions: map[int64]bool{}, ours: dial(t, serve(t, b)), etcd: dial(t, realEtcd(t))}
+	p := &pairing{t: t, ctx: ctx, random: rand.New(rand.NewPCG(seed, 0)), compactions: map[int64]bool{}, deadly: map[int64]bool{}, ours: dial(t, serve(t, b)), etcd: dial(t, realEtcd(t))}
 	for p.done < operations && !t.Failed() {
 		p.step()
 		p.done++
@@ -76,6 +76,7 @@ type pairing struct {
 	syncs      int
 
 	compactions map[int64]bool // all that were asked for
+	deadly      map[int64]bool // revisions at which a compaction is not to be asked for
 }
 
 func (p *pairing) step() {
@@ -87,7 +88,9 @@ func (p *pairing) step() {
 	case n < 56:
 		p.same(p.remove())
 	case n < 80:
-		p.same(tame(p.txn(3)))
+		r := tame(p.txn(3))
+		p.same(r)
+		p.deadly[p.rev] = p.deadly[p.rev] || rewrites(r)
 	case n < 90:
 		p.lease()
 	case n < 94:
@@ -287,7 +290,7 @@ func (p *pairing) compact() {
 	case p.maybe(5):
 		r.Revision = p.rev
 	}
-	if r.Revision < 1 {
+	if r.Revision < 1 || p.deadly[r.Revision] {
 		return
 	}
 	p.compactions[r.Revision] = true

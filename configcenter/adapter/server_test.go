@@ -63,9 +63,12 @@ func serveConfig(t testing.TB, c adapter.Config) string {
 }
 
 // realEtcd starts an etcd for the test. Its JSON gateway has to know its port
-// before it listens; another process may take that port meanwhile.
+// before it listens; another process may take that port meanwhile. What it finds
+// fatal ends the tests' process at once: it has to be said on standard error,
+// since the output of a test is lost then.
 func realEtcd(t testing.TB) string {
 	t.Helper()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var s *embedded.Server
@@ -74,7 +77,7 @@ func realEtcd(t testing.TB) string {
 		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 		addr := l.Addr().String()
 		l.Close()
-		if s, err = embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://" + addr, NoSync: true}); err == nil {
+		if s, err = embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://" + addr, NoSync: true, Log: log}); err == nil {
 			break
 		}
 	}
