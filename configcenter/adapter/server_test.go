@@ -62,13 +62,28 @@ func serveConfig(t testing.TB, c adapter.Config) string {
 	return l.Addr().String()
 }
 
+// lastWords is what an etcd says about its errors. Those that it finds fatal end
+// the tests' process at once, and the output of the test is lost then: they go
+// to standard error.
+type lastWords struct{ slog.Handler }
+
+func (l lastWords) WithAttrs(a []slog.Attr) slog.Handler { return lastWords{l.Handler.WithAttrs(a)} }
+
+func (l lastWords) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "setting up serving from embedded etcd failed." {
+		return nil // it does so whenever it ends
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+func etcdLog() *slog.Logger {
+	return slog.New(lastWords{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})})
+}
+
 // realEtcd starts an etcd for the test. Its JSON gateway has to know its port
-// before it listens; another process may take that port meanwhile. What it finds
-// fatal ends the tests' process at once: it has to be said on standard error,
-// since the output of a test is lost then.
+// before it listens; another process may take that port meanwhile.
 func realEtcd(t testing.TB) string {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var s *embedded.Server
@@ -77,7 +92,7 @@ func realEtcd(t testing.TB) string {
 		l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 		addr := l.Addr().String()
 		l.Close()
-		if s, err = embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://" + addr, NoSync: true, Log: log}); err == nil {
+		if s, err = embedded.Start(ctx, embedded.Config{Dir: t.TempDir(), Listen: "http://" + addr, NoSync: true, Log: etcdLog()}); err == nil {
 			break
 		}
 	}

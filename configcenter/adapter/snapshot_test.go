@@ -29,7 +29,7 @@ func TestSnapshot(t *testing.T) {
 				t.Fatal(err)
 			}
 			must(embedded.Restore(path, dir, nil))(t)
-			s := must(embedded.Start(ctx, embedded.Config{Dir: dir, Listen: "http://127.0.0.1:0", NoSync: true}))(t)
+			s := must(embedded.Start(ctx, embedded.Config{Dir: dir, Listen: "http://127.0.0.1:0", NoSync: true, Log: etcdLog()}))(t)
 			t.Cleanup(s.Stop)
 			p := &pairing{t: t, ctx: ctx, ours: ours, etcd: dial(t, s.URL()[len("http://"):])}
 			for _, r := range []proto.Message{
