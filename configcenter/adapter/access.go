@@ -1,6 +1,7 @@
 package adapter
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"sync/atomic"
@@ -17,31 +18,32 @@ import (
 // rulesNote is where the store keeps users and roles.
 const rulesNote = "auth"
 
-// rules are the users and roles as read when the store had so many notes.
+// rules are the users and roles, and the note from which they were read.
 type rules struct {
 	*auth.Rules
-	notes int64
+	text []byte
 }
 
 // known is the newest rules that were read.
 type known = atomic.Pointer[rules]
 
-// rules returns those that the view sees. They are read again only when the
-// store's notes have moved, and must not be changed.
+// rules returns those that the view sees. They are decoded again only when the
+// note is another one, and must not be changed. The store's count of notes would
+// not tell: an update may see a note that is taken back with it, and the next
+// one has the same count.
 func (s *Server) rules(tx mvcc.Tx) (*auth.Rules, error) {
-	notes := tx.State().Notes
-	if k := s.known.Load(); k != nil && k.notes == notes {
-		return k.Rules, nil
-	}
 	text, err := tx.Note(rulesNote)
 	if err != nil {
 		return nil, err
+	}
+	if k := s.known.Load(); k != nil && bytes.Equal(k.text, text) { // nearly always the same slice
+		return k.Rules, nil
 	}
 	r, err := auth.Decode(text)
 	if err != nil {
 		return nil, err
 	}
-	s.known.Store(&rules{r, notes})
+	s.known.Store(&rules{r, text})
 	return r, nil
 }
 

@@ -26,7 +26,7 @@ type Row struct {
 type State struct {
 	Rev     int64 // of the last write; a new store is at 1
 	Compact int64 // older revisions can no longer be read; -1: all can
-	Notes   int64 // how often a note was put; who has read them knows by this whether to read again
+	Notes   int64 // how often a note was put
 }
 
 // Lease ends its keys when it ends.
@@ -103,7 +103,8 @@ type Tx interface {
 	LeaseKeys(id int64) ([][]byte, error)
 	// Expired returns some of the leases that ended before now.
 	Expired(now time.Time) ([]int64, error)
-	// Note returns what was put under the name; nil when nothing was.
+	// Note returns what was put under the name; nil when nothing was. It must
+	// not be changed.
 	Note(name string) ([]byte, error)
 	// Size is how many bytes the store takes.
 	Size() (int64, error)
