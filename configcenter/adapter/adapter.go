@@ -124,6 +124,16 @@ func (s *Server) peek(ctx context.Context, f func(mvcc.Tx) error) error {
 	return s.view(ctx, f)
 }
 
+// lately is view for watches, which stay open while the store is away: then what
+// is known has to do.
+func (s *Server) lately(ctx context.Context, f func(mvcc.Tx) error) error {
+	err := s.view(ctx, f)
+	if _, ok := s.db.(mvcc.Local); ok && status.Code(err) == codes.Unavailable {
+		return s.peek(ctx, f)
+	}
+	return err
+}
+
 func (s *Server) update(ctx context.Context, f func(mvcc.WriteTx) error) error {
 	return s.fault(s.db.Update(ctx, f))
 }

@@ -129,9 +129,10 @@ func (st *stream) handle(r *pb.WatchRequest) error {
 		rev, _ := st.s.hub.now()
 		return st.Send(&pb.WatchResponse{Header: st.s.header(rev), WatchId: id, Canceled: true})
 	case *pb.WatchRequest_ProgressRequest:
-		now, err := st.s.state(st.Context())
-		st.asked = now.Rev
-		return err
+		return st.s.lately(st.Context(), func(tx mvcc.Tx) error {
+			st.asked = tx.State().Rev
+			return nil
+		})
 	}
 	return nil
 }
@@ -143,14 +144,21 @@ const (
 )
 
 func (st *stream) create(r *pb.WatchCreateRequest) error {
+	var now mvcc.State
 	var denied error
-	now, err := st.s.allowed(st.Context(), func(c *caller) error {
-		denied = c.mayRange(&pb.RangeRequest{Key: startKey(r), RangeEnd: r.RangeEnd})
+	err := st.s.lately(st.Context(), func(tx mvcc.Tx) error {
+		now = tx.State()
+		c, err := st.s.caller(st.Context(), tx)
+		switch {
+		case err == nil:
+			denied = c.mayRange(&pb.RangeRequest{Key: startKey(r), RangeEnd: r.RangeEnd})
+		case status.Code(err) == codes.Unauthenticated:
+			denied = err
+		default:
+			return err
+		}
 		return nil
 	})
-	if status.Code(err) == codes.Unauthenticated {
-		denied, err = err, nil
-	}
 	if err != nil {
 		return err
 	}
