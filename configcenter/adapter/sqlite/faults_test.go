@@ -271,6 +271,46 @@ func TestOtherDatabase(t *testing.T) {
 	}
 }
 
+// A database that went back is not believed again when others have written so
+// much that it is ahead: what is known is not its history.
+func TestWentBackAndOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	s, _ := open(t, path)
+	for _, value := range []string{"kept", "lost"} {
+		if _, err := put(t.Context(), s, "/key", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := sql.Open("sqlite", source(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, statement := range []string{"DELETE FROM sluice_log WHERE rev = 3", "UPDATE sluice_state SET rev = 2"} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look := func(mvcc.Tx) error { return nil }
+	if err := s.View(t.Context(), look); err == nil {
+		t.Error("a read goes through")
+	}
+	other, _ := open(t, path)
+	for range 3 {
+		if _, err := put(t.Context(), other, "/other", "value"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, write := put(t.Context(), s, "/key", "value")
+	for what, err := range map[string]error{
+		"a read": s.View(t.Context(), look), "a write": write, "a look at what is known": s.Peek(look), "a follower": s.Wait(t.Context(), 99),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "start anew") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // Tables of a later version are left alone.
 func TestLaterVersion(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")

@@ -100,7 +100,7 @@ type position struct {
 var errOther = errors.New("this is no longer the database that it was")
 
 // scan reads a row of stateQuery, and sees whether it can be true: it must not
-// be behind what was known before it was asked for.
+// be behind what was known before it was asked for, nor ever have been.
 func (s *Store) scan(row *sql.Row, known int64) (p position, err error) {
 	var id int64
 	if err := row.Scan(&id, &p.Rev, &p.Compact, &p.leases, &p.floor, &p.Notes); err != nil {
@@ -108,9 +108,15 @@ func (s *Store) scan(row *sql.Row, known int64) (p position, err error) {
 	}
 	switch {
 	case uint64(id) != s.id:
-		return p, fmt.Errorf("%w: store %x took the place of %x; start anew to read it", errOther, uint64(id), s.id)
+		err = fmt.Errorf("%w: store %x took the place of %x; start anew to read it", errOther, uint64(id), s.id)
 	case p.Rev < known:
-		return p, fmt.Errorf("%w: it went back from revision %d to %d; start anew to read it", errOther, known, p.Rev)
+		err = fmt.Errorf("%w: it went back from revision %d to %d; start anew to read it", errOther, known, p.Rev)
+	}
+	if err != nil {
+		s.lost.CompareAndSwap(nil, &err)
+	}
+	if lost := s.lost.Load(); lost != nil {
+		return p, *lost
 	}
 	return p, nil
 }
@@ -143,12 +149,12 @@ func (s *Store) read(ctx context.Context) error {
 
 // catchUp reads what the index lacks.
 func (s *Store) catchUp(ctx context.Context) error {
+	known, leases := s.x.State().Rev, s.leases.Load() // before the transaction, which may be of the time when it begins
 	tx, err := s.d.Read.BeginTx(ctx, &s.d.Snapshot)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // nothing was written
-	known, leases := s.x.State().Rev, s.leases.Load()
 	p, err := s.scan(tx.StmtContext(ctx, s.q.state).QueryRowContext(ctx), known)
 	if err != nil {
 		return err

@@ -46,6 +46,10 @@ type Store struct {
 	apply  sync.Mutex
 	leases atomic.Int64
 
+	// lost is why the database is no longer the one that was opened; nil: it is.
+	// That does not end: what the index has is not the database's history.
+	lost atomic.Pointer[error]
+
 	whole     sync.Mutex // held by who goes through the whole index
 	trims     chan bool  // a compaction is to be carried out; true: in the database too
 	nudge     chan struct{}
@@ -146,7 +150,12 @@ func (s *Store) View(ctx context.Context, f func(mvcc.Tx) error) error {
 }
 
 // Peek runs f on the index as it is.
-func (s *Store) Peek(f func(mvcc.Tx) error) error { return s.x.View(f) }
+func (s *Store) Peek(f func(mvcc.Tx) error) error {
+	if lost := s.lost.Load(); lost != nil {
+		return *lost
+	}
+	return s.x.View(f)
+}
 
 // How often a store is asked for what others wrote: again and again at first,
 // then less and less.
