@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -180,6 +181,64 @@ func TestDiskFails(t *testing.T) {
 			}
 		})
 	}
+	all.Wait()
+	if got := show(t, s); got != want {
+		t.Errorf("something of it has happened:\n%s", got)
+	}
+}
+
+// waiting is how many updates wait for the disk.
+func (s *Store) waiting() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.next == nil {
+		return 0
+	}
+	return len(s.next.txs)
+}
+
+// What a failed write did to a lease is taken back, also when the lease was kept
+// alive in the same batch.
+func TestDiskFailsWithLease(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease := mvcc.Lease{ID: 7, TTL: time.Hour, Expires: time.Now()}
+	grant := func(tx mvcc.WriteTx) error { return tx.PutLease(lease) }
+	if err := s.Update(t.Context(), grant); err != nil {
+		t.Fatal(err)
+	}
+	attach := func(i int) error {
+		return s.Update(t.Context(), func(tx mvcc.WriteTx) error {
+			rev := tx.State().Rev + 1
+			return tx.Append(mvcc.Row{Rev: rev, Key: fmt.Appendf(nil, "%03d", i), Create: rev, Version: 1, Lease: 7})
+		})
+	}
+	for i := range 63 { // as many as fit a node of the B-tree
+		if err := attach(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := show(t, s)
+	s.log.f.Close()
+	s.log.mu.Lock() // so that all that follows is in one batch
+	var all sync.WaitGroup
+	for i := range 2 {
+		all.Go(func() {
+			write := func() error { return attach(100 + i) }
+			if i == 0 {
+				write = func() error { return s.Update(t.Context(), grant) }
+			}
+			if write() == nil {
+				t.Error("a write that was not kept was acknowledged")
+			}
+		})
+		for s.waiting() <= i {
+			runtime.Gosched()
+		}
+	}
+	s.log.mu.Unlock()
 	all.Wait()
 	if got := show(t, s); got != want {
 		t.Errorf("something of it has happened:\n%s", got)

@@ -35,7 +35,7 @@ type Store struct {
 
 type lease struct {
 	mvcc.Lease
-	keys btree.Set[string]
+	keys *btree.Set[string] // the lease before and after it was kept alive share it
 }
 
 // New makes an empty store that ends with the process.
@@ -198,10 +198,14 @@ func (t *tx) Since(rev int64) ([]mvcc.Row, error) {
 }
 
 func (t *tx) Leases(id int64) (ls []mvcc.Lease, err error) {
-	for _, l := range t.s.leases {
-		if id == 0 || id == l.ID {
+	if id != 0 {
+		if l := t.s.leases[id]; l != nil {
 			ls = append(ls, l.Lease)
 		}
+		return ls, nil
+	}
+	for _, l := range t.s.leases {
+		ls = append(ls, l.Lease)
 	}
 	return ls, nil
 }
@@ -284,6 +288,8 @@ func (t *tx) PutLease(l mvcc.Lease) error {
 	made := &lease{Lease: l}
 	if old != nil {
 		made.keys = old.keys
+	} else {
+		made.keys = new(btree.Set[string])
 	}
 	t.s.leases[l.ID] = made
 	t.rec.Leases = append(t.rec.Leases, l)
