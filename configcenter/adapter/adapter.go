@@ -115,6 +115,11 @@ func (s *Server) view(ctx context.Context, f func(mvcc.Tx) error) error {
 	return s.fault(s.db.View(ctx, f))
 }
 
+// freeze is view for those who take long.
+func (s *Server) freeze(ctx context.Context, f func(mvcc.Tx) error) error {
+	return s.fault(s.db.Freeze(ctx, f))
+}
+
 // peek is view for those who need not know the newest: it works while the store
 // is away, if the store can do that.
 func (s *Server) peek(ctx context.Context, f func(mvcc.Tx) error) error {

@@ -89,7 +89,7 @@ func kept(r *mvcc.Row) (key, value []byte, err error) {
 // HashKV is what an etcd with the same history answers.
 func (m maintenance) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	resp := new(pb.HashKVResponse)
-	err := m.s.view(ctx, func(tx mvcc.Tx) error {
+	err := m.s.freeze(ctx, func(tx mvcc.Tx) error {
 		t := newRun(tx, nil)
 		if err := first(m.s.permit(ctx, tx, (*caller).admin), t.readable(r.Revision)); err != nil {
 			return err
@@ -151,8 +151,7 @@ func (m maintenance) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashRespo
 }
 
 // Snapshot sends a file from which a real etcd can be made, with all
-// revisions, leases and users. While it is written, a store in memory takes no
-// writes.
+// revisions, leases and users.
 func (m maintenance) Snapshot(_ *pb.SnapshotRequest, out pb.Maintenance_SnapshotServer) error {
 	ctx := out.Context()
 	if _, err := m.s.allowed(ctx, (*caller).admin); err != nil {
@@ -164,7 +163,7 @@ func (m maintenance) Snapshot(_ *pb.SnapshotRequest, out pb.Maintenance_Snapshot
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	err = m.s.view(ctx, func(tx mvcc.Tx) error { return m.s.save(f.Name(), tx) })
+	err = m.s.freeze(ctx, func(tx mvcc.Tx) error { return m.s.save(ctx, f.Name(), tx) })
 	if err != nil {
 		return err
 	}
@@ -193,8 +192,8 @@ func (m maintenance) Snapshot(_ *pb.SnapshotRequest, out pb.Maintenance_Snapshot
 // buckets are those of an etcd's file.
 var buckets = []string{"key", "meta", "lease", "alarm", "cluster", "members", "members_removed", "auth", "authUsers", "authRoles"}
 
-// save makes an etcd's file of the store.
-func (s *Server) save(path string, tx mvcc.Tx) error {
+// save makes an etcd's file of the store, unless ctx ends.
+func (s *Server) save(ctx context.Context, path string, tx mvcc.Tx) error {
 	rules, err := s.rules(tx)
 	if err != nil {
 		return err
@@ -212,7 +211,7 @@ func (s *Server) save(path string, tx mvcc.Tx) error {
 		return first(saveState(b, tx), saveRules(b, rules))
 	})
 	if err == nil {
-		err = saveRows(db, tx)
+		err = saveRows(ctx, db, tx)
 	}
 	return first(err, db.Close())
 }
@@ -262,11 +261,14 @@ func saveRules(b *bolt.Tx, r *auth.Rules) error {
 
 // saveRows writes in transactions of bounded size: a page of changes is kept
 // in memory until its transaction ends.
-func saveRows(db *bolt.DB, tx mvcc.Tx) error {
+func saveRows(ctx context.Context, db *bolt.DB, tx mvcc.Tx) error {
 	const many = 10000
 	next, stop := iter.Pull2(history(tx, tx.State().Rev))
 	defer stop()
 	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		err := db.Update(func(b *bolt.Tx) error {
 			keys := b.Bucket([]byte("key"))
 			keys.FillPercent = 0.9 // they come in order

@@ -375,6 +375,68 @@ func sameLeases(t *testing.T, stores []mvcc.Backend, want map[int64]mvcc.Lease) 
 	}
 }
 
+// Who looks at a frozen store keeps nobody waiting, and sees nothing of what
+// others do meanwhile.
+func TestFreeze(t *testing.T) {
+	for _, k := range backendtest.Kinds {
+		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
+			s := k.Open(t)
+			defer s.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			const keys = 200
+			for i := range keys {
+				if _, err := put(ctx, s, fmt.Sprint("/", i), "before"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := s.Freeze(ctx, func(tx mvcc.Tx) error {
+				done := make(chan error, 1)
+				go func() { done <- overwrite(ctx, s, keys) }()
+				for again := true; again; {
+					select {
+					case err := <-done:
+						if err != nil {
+							return err
+						}
+						again = false // once more, when all is over
+					default:
+					}
+					rows, err := tx.Range(mvcc.Span{Open: true}, tx.State().Rev, 0, true)
+					if err != nil || len(rows) != keys || tx.State().Rev != keys+1 {
+						return fmt.Errorf("%d keys at %d: %w", len(rows), tx.State().Rev, err)
+					}
+					for _, r := range rows {
+						if string(r.Value) != "before" {
+							return fmt.Errorf("%s is %s", r.Key, r.Value)
+						}
+					}
+					if page, err := tx.Since(1); err != nil || len(page) != keys {
+						return fmt.Errorf("%d rows: %w", len(page), err)
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// overwrite changes all of the keys, and compacts.
+func overwrite(ctx context.Context, s mvcc.Backend, keys int) error {
+	var rev int64
+	for i := range keys {
+		var err error
+		if rev, err = put(ctx, s, fmt.Sprint("/", i), "after"); err != nil {
+			return err
+		}
+	}
+	return compact(ctx, s, rev)
+}
+
 // Keys are bytes, of any length and in the order of bytes; values may be large.
 func TestBytes(t *testing.T) {
 	keys := []string{"\x00", "\x00\x00", " ", "  ", "A", "B", "a", "a ", "b", "\u00e4", "\u00c4", "\xff", "\xff\xfe", "'\"\\%_?$1",

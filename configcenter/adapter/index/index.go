@@ -50,6 +50,20 @@ func (x *Index) View(f func(mvcc.Tx) error) error {
 	return f(view{x})
 }
 
+// Freeze runs f on what was published; nobody waits for it. What is shared with
+// the index is not changed in place by who comes after.
+func (x *Index) Freeze(f func(mvcc.Tx) error) error {
+	x.mu.Lock()
+	n, _ := slices.BinarySearchFunc(x.rows, x.st.Rev+1, byRev) // without those that may be taken back
+	y := &Index{st: x.st, keys: *x.keys.Copy(), rows: x.rows[:n:n], bytes: x.bytes,
+		leases: maps.Clone(x.leases), hung: map[int64]*btree.Set[string]{}, notes: maps.Clone(x.notes)}
+	for id, h := range x.hung {
+		y.hung[id] = h.Copy()
+	}
+	x.mu.Unlock()
+	return f(view{y})
+}
+
 // Wait returns nil when the revision is above rev, or with the context's error.
 func (x *Index) Wait(ctx context.Context, rev int64) error {
 	for {

@@ -17,6 +17,8 @@ type model struct {
 	rows []mvcc.Row
 }
 
+func (m *model) copy() *model { return &model{m.st, slices.Clone(m.rows)} }
+
 // at is the row of a key that is seen at a revision.
 func (m *model) at(key string, rev int64) (found mvcc.Row, ok bool) {
 	for _, r := range m.rows {
@@ -99,33 +101,50 @@ func TestLikeModel(t *testing.T) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		x, m := New(), &model{st: mvcc.State{Rev: 1, Compact: -1}}
 		for range 60 {
-			b, before := x.Begin(), *m
-			before.rows = slices.Clone(m.rows)
-			for range random.IntN(4) {
-				old, oldRows := m.st, slices.Clone(m.rows)
-				err := b.Update(func(tx mvcc.WriteTx) error { return scribble(t, m, tx, random) })
-				if err != nil {
-					m.st, m.rows = old, oldRows
-				} else if len(m.rows) > len(oldRows) {
-					m.st.Rev++
-				}
-				// Readers know nothing of it yet.
-				x.View(func(tx mvcc.Tx) error { before.same(t, tx, random, before.st.Rev); return nil })
-			}
-			if random.IntN(4) == 0 {
-				b.Undo()
-				*m = before
-			} else {
-				b.Publish()
-			}
-			if random.IntN(5) == 0 {
-				trim(x, m)
-			}
+			batch(t, x, m, random)
 			if x.State() != m.st {
 				t.Fatalf("state %+v, want %+v", x.State(), m.st)
 			}
 			x.View(func(tx mvcc.Tx) error { m.same(t, tx, random, m.st.Rev); return nil })
+			if random.IntN(20) > 0 {
+				continue
+			}
+			x.Freeze(func(tx mvcc.Tx) error {
+				frozen := m.copy()
+				for range 10 {
+					batch(t, x, m, random)
+					frozen.same(t, tx, random, frozen.st.Rev)
+				}
+				return nil
+			})
 		}
+	}
+}
+
+// batch is one, and perhaps a compaction.
+func batch(t *testing.T, x *Index, m *model, random *rand.Rand) {
+	b, before := x.Begin(), m.copy()
+	for range random.IntN(4) {
+		old := m.copy()
+		err := b.Update(func(tx mvcc.WriteTx) error { return scribble(t, m, tx, random) })
+		if err != nil {
+			*m = *old
+		} else if len(m.rows) > len(old.rows) {
+			m.st.Rev++
+		}
+		// Readers know nothing of it yet.
+		look := func(tx mvcc.Tx) error { before.same(t, tx, random, before.st.Rev); return nil }
+		x.View(look)
+		x.Freeze(look)
+	}
+	if random.IntN(4) == 0 {
+		b.Undo()
+		*m = *before
+	} else {
+		b.Publish()
+	}
+	if random.IntN(5) == 0 {
+		trim(x, m)
 	}
 }
 

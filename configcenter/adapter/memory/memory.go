@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -60,6 +61,23 @@ func (s *Store) View(_ context.Context, f func(mvcc.Tx) error) error {
 		return failed
 	}
 	return err
+}
+
+// Freeze holds up everybody while it makes a copy that shares its rows with the
+// store. What f sees is on the disk.
+func (s *Store) Freeze(_ context.Context, f func(mvcc.Tx) error) error {
+	s.mu.Lock()
+	n := len(s.rows)
+	y := &Store{st: s.st, keys: *s.keys.Copy(), rows: s.rows[:n:n], bytes: s.bytes, leases: map[int64]*lease{}, notes: maps.Clone(s.notes)}
+	for id, l := range s.leases {
+		y.leases[id] = &lease{l.Lease, l.keys.Copy()}
+	}
+	b := s.last
+	s.mu.Unlock()
+	if err := b.wait(); err != nil { // until then rows may be taken back
+		return err
+	}
+	return f(&tx{s: y})
 }
 
 // Update holds up everybody until f returns, and returns when the file is

@@ -66,8 +66,11 @@ type Backend interface {
 	// between stores.
 	ID() uint64
 	// View runs f on a view of the store that does not change meanwhile and
-	// has every write that ended before.
+	// has every write that ended before. Writers may have to wait for f.
 	View(ctx context.Context, f func(Tx) error) error
+	// Freeze is View for an f that takes long: nobody waits for it, and what
+	// others write meanwhile it does not see.
+	Freeze(ctx context.Context, f func(Tx) error) error
 	// Update runs f alone among all writers, in all processes. What f wrote
 	// becomes visible at once when it returns nil, and durable; when it returns
 	// an error, nothing of that happened. f may be run again, when what it did

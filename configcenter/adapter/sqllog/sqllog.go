@@ -149,6 +149,14 @@ func (s *Store) View(ctx context.Context, f func(mvcc.Tx) error) error {
 	return s.x.View(f)
 }
 
+// Freeze runs f on a copy of the index, when that has all that was written before.
+func (s *Store) Freeze(ctx context.Context, f func(mvcc.Tx) error) error {
+	if err := s.refresh(ctx); err != nil {
+		return err
+	}
+	return s.x.Freeze(f)
+}
+
 // Peek runs f on the index as it is.
 func (s *Store) Peek(f func(mvcc.Tx) error) error {
 	if lost := s.lost.Load(); lost != nil {
