@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"sluice/configcenter/adapter/mvcc"
 )
@@ -50,7 +51,7 @@ type journal struct {
 	mu    sync.Mutex // one writer at a time
 	f     *os.File
 	size  int64 // of the good lines
-	fresh int64 // size when it was written anew
+	fresh int64 // size when it was written anew, or less
 	bad   error // after a failure that leaves open what is on the disk: no more is written
 }
 
@@ -75,7 +76,9 @@ func Open(path string) (*Store, error) {
 		s.log.f.Close()
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	s.log.fresh = s.log.size
+	// How large the file was when it was written anew is not known; the rows are
+	// somewhat less.
+	s.log.fresh = min(s.log.size, s.bytes)
 	return s, nil
 }
 
@@ -197,6 +200,9 @@ func (j *journal) write(lines []byte) error {
 		if e = errors.Join(e, j.f.Truncate(j.size)); e != nil {
 			j.bad = err
 		}
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = fmt.Errorf("%w: %w", mvcc.ErrNoSpace, err)
+		}
 		return err
 	}
 	if err := j.f.Sync(); err != nil {
@@ -218,8 +224,8 @@ func (j *journal) replace(records iter.Seq[*record]) error {
 	if err == nil {
 		err = os.Rename(j.path+".new", j.path)
 	}
-	if err != nil {
-		return errors.Join(err, f.Close())
+	if err != nil { // what there is of it might take the last space
+		return errors.Join(err, f.Close(), os.Remove(j.path+".new"))
 	}
 	j.f.Close() // nothing is in it that counts
 	j.f, j.size, j.fresh = f, size, size

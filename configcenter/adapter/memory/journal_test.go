@@ -3,6 +3,7 @@ package memory
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -158,6 +159,47 @@ func TestGrowth(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The file stays within bounds also when the process is often started anew.
+func TestGrowthOverRestarts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	value := strings.Repeat("x", 256<<10)
+	for n := range 16 {
+		s, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 {
+			if err := put(s, fmt.Sprint(i%2), value); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Update(t.Context(), func(tx mvcc.WriteTx) error { return tx.Compact(tx.State().Rev) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if st, err := os.Stat(path); err != nil || st.Size() > smallest+growth*10*int64(len(value)) {
+			t.Fatalf("after %d starts: %v, %d bytes", n+1, err, st.Size())
+		}
+	}
+}
+
+// A file that could not be written anew leaves nothing behind that takes space.
+func TestReplaceFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	j := &journal{path: path}
+	if err := j.replace(New().everything()); err == nil {
+		t.Fatal("a folder was replaced by a file")
+	}
+	if _, err := os.Stat(path + ".new"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the new file is still there: %v", err)
 	}
 }
 
