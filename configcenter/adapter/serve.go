@@ -45,9 +45,7 @@ const grace = 2 * time.Second
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.show(l)
 	if s.cfg.TLS != nil {
-		c := s.cfg.TLS.Clone()
-		c.NextProtos = []string{"h2", "http/1.1"}
-		l = tls.NewListener(l, c)
+		l = tls.NewListener(l, negotiating(s.cfg.TLS))
 	}
 	g := grpc.NewServer(grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes+512<<10), grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(math.MaxUint32),
@@ -90,6 +88,24 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// negotiating makes clients choose between gRPC and JSON. Those of gRPC offer
+// HTTP/2 only; who offers HTTP/1.1 as well wants JSON.
+func negotiating(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = []string{"http/1.1", "h2"}
+	if find := c.GetConfigForClient; find != nil {
+		c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			found, err := find(hello)
+			if found != nil {
+				found = found.Clone()
+				found.NextProtos = c.NextProtos
+			}
+			return found, err
+		}
+	}
+	return c
 }
 
 // shut ends both servers, when their requests have ended or it takes too long.
