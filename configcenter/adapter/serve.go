@@ -26,6 +26,9 @@ import (
 // with TLS including the handshake.
 const sniffTimeout = 10 * time.Second
 
+// acceptPause is between two tries to accept a connection when one fails.
+const acceptPause = 50 * time.Millisecond
+
 // Register adds etcd's services to g.
 func (s *Server) Register(g *grpc.Server) {
 	pb.RegisterKVServer(g, kv{s: s})
@@ -44,6 +47,8 @@ const grace = 2 * time.Second
 // requests under way are answered first, if that does not take long.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.show(l)
+	all := &conns{Listener: l, open: map[*accepted]bool{}}
+	l = all
 	if s.cfg.TLS != nil {
 		l = tls.NewListener(l, negotiating(s.cfg.TLS))
 	}
@@ -60,6 +65,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn)}
 	m := cmux.New(l)
 	m.SetReadTimeout(sniffTimeout)
+	m.HandleError(func(error) bool { return pause(ctx, acceptPause) }) // too many open files, mostly
 	rpc, plain := m.Match(cmux.HTTP2()), m.Match(cmux.Any())
 	ended := make(chan error, 4)
 	for _, serve := range []func() error{
@@ -81,6 +87,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	conn.Close()
 	m.Close()
 	l.Close()
+	all.closeAll() // of those that never showed what they speak
 	for range left {
 		<-ended
 	}
