@@ -70,7 +70,10 @@ func (k kv) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (resp *pb
 }
 
 func (k kv) Txn(ctx context.Context, r *pb.TxnRequest) (resp *pb.TxnResponse, err error) {
-	if err := first(checkTxn(r, k.s.cfg.MaxTxnOps), checkOverlap(r), k.small(r)); err != nil {
+	if err := checkTxn(r, k.s.cfg.MaxTxnOps); err != nil {
+		return nil, err
+	}
+	if err := first(checkOverlap(r), k.small(r)); err != nil {
 		return nil, err
 	}
 	do := func(tx mvcc.Tx, w mvcc.WriteTx) error {
