@@ -38,15 +38,20 @@ func (h *hub) now() (int64, <-chan struct{}) {
 	return h.rev, h.moved
 }
 
-// since returns the rows above a revision; ok is false when some of them are
-// no longer here.
+// since returns a page of the rows above a revision, and up to where they tell
+// everything; ok is false when some of them are no longer here.
 func (h *hub) since(rev int64) (rows []mvcc.Row, to int64, ok bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if rev < h.after {
+	all, to, after := h.rows, h.rev, h.after
+	h.mu.Unlock()
+	if rev < after {
 		return nil, 0, false
 	}
-	return h.rows[above(h.rows, rev):], h.rev, true
+	rows = all[above(all, rev):]
+	if n := mvcc.Fit(rows); n < len(rows) {
+		return rows[:n], rows[n-1].Rev, true
+	}
+	return rows, to, true
 }
 
 // above is the index of the first row above a revision.

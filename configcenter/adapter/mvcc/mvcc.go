@@ -151,10 +151,24 @@ type Page struct {
 // Add takes the next row and returns true, or returns false when the page is
 // full and the row begins a further revision.
 func (p *Page) Add(r Row) bool {
-	if n := len(p.Rows); n > 0 && p.Rows[n-1].Rev != r.Rev && (n >= pageRows || p.bytes >= pageBytes) {
+	if n := len(p.Rows); n > 0 && p.Rows[n-1].Rev != r.Rev && full(n, p.bytes) {
 		return false
 	}
 	p.Rows = append(p.Rows, r)
 	p.bytes += len(r.Key) + len(r.Value)
 	return true
 }
+
+// Fit is how many of the rows, from the first one on, are a page.
+func Fit(rows []Row) int {
+	bytes := 0
+	for i := range rows {
+		if i > 0 && rows[i-1].Rev != rows[i].Rev && full(i, bytes) {
+			return i
+		}
+		bytes += len(rows[i].Key) + len(rows[i].Value)
+	}
+	return len(rows)
+}
+
+func full(rows, bytes int) bool { return rows >= pageRows || bytes >= pageBytes }
