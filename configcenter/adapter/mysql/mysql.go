@@ -9,6 +9,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -115,7 +116,7 @@ func secure(conf *mysql.Config, files map[string]string) error {
 		return nil
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if host, _, ok := strings.Cut(conf.Addr, ":"); ok && conf.Net == "tcp" {
+	if host, _, err := net.SplitHostPort(conf.Addr); err == nil && conf.Net == "tcp" {
 		c.ServerName = host
 	}
 	if ca != "" {

@@ -1,8 +1,13 @@
 package mysql
 
 import (
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,12 +30,28 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tt.url, c, err)
 		}
 	}
-	for _, url := range []string{"", "/", "secret", "u:secret@h", "u:secret@h/", "u:secret@h/x?tls=nonsense", "u:sec ret@h\x00/x", "u:secret@h/x?ssl-ca=/does/not/exist"} {
-		c, err := parse(url)
+	for _, bad := range []string{"", "/", "secret", "u:secret@h", "u:secret@h/", "u:secret@h/x?tls=nonsense", "u:sec ret@h\x00/x", "u:secret@h/x?ssl-ca=/does/not/exist"} {
+		c, err := parse(bad)
 		if err == nil {
-			t.Errorf("%q is taken: %+v", url, c)
+			t.Errorf("%q is taken: %+v", bad, c)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%q shows the password: %v", url, err)
+			t.Errorf("%q shows the password: %v", bad, err)
+		}
+	}
+}
+
+// The server's certificate is compared with the host, whatever form that has.
+func TestServerName(t *testing.T) {
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]string{"db.internal": "db.internal", "db.internal:4000": "db.internal", "127.0.0.1": "127.0.0.1", "[::1]:3307": "::1"} {
+		c, err := parse("u:p@" + addr + "/x?ssl-ca=" + url.QueryEscape(ca))
+		if err != nil || c.TLS == nil || c.TLS.ServerName != want {
+			t.Errorf("%s: %+v, %v", addr, c, err)
 		}
 	}
 }
