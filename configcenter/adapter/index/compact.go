@@ -71,7 +71,7 @@ func (x *Index) trimKeys(from string, compact int64, gone *[]Position) (next str
 
 // over says whether a row is no longer seen at a revision, nor needed.
 func over(rows []*mvcc.Row, i int, compact int64) bool {
-	return i+1 < len(rows) && rows[i+1].Rev <= compact || rows[i].Deleted && rows[i].Rev < compact
+	return rows[i].Rev < compact && (rows[i].Deleted || i+1 < len(rows) && rows[i+1].Rev <= compact)
 }
 
 // trimRows takes rows out of the list of all. New ones may come meanwhile.

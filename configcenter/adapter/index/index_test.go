@@ -179,6 +179,39 @@ func trim(x *Index, m *model) {
 	m.rows = slices.DeleteFunc(m.rows, func(r mvcc.Row) bool { return slices.Contains(gone, Position{r.Rev, r.Sub}) })
 }
 
+// What was written at the compacted revision stays, all of it: a watch may start
+// there.
+func TestTrimKeepsTheRevision(t *testing.T) {
+	x := New()
+	for _, rows := range [][]mvcc.Row{
+		{{Rev: 2, Key: []byte("a")}},
+		{{Rev: 3, Key: []byte("a"), Deleted: true}, {Rev: 3, Sub: 1, Key: []byte("a")}},
+	} {
+		b := x.Begin()
+		err := b.Update(func(tx mvcc.WriteTx) error {
+			for _, r := range rows {
+				if err := tx.Append(r); err != nil {
+					return err
+				}
+			}
+			return tx.Compact(tx.State().Rev)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Publish()
+	}
+	for _, c := range []struct {
+		compact int64
+		gone    []Position
+	}{{3, []Position{{2, 0}}}, {4, []Position{{3, 0}}}} {
+		x.Apply(News{State: mvcc.State{Rev: c.compact, Compact: c.compact}})
+		if gone := x.Trim(); !slices.Equal(gone, c.gone) {
+			t.Errorf("compacted at %d: %v are gone, want %v", c.compact, gone, c.gone)
+		}
+	}
+}
+
 // A compaction of more keys than one step has removes what is over, all of it
 // and nothing else, while others write.
 func TestTrimMany(t *testing.T) {

@@ -162,6 +162,26 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+// What was written at the compacted revision stays, all of it: a watch may start
+// there.
+func TestCompactKeepsTheRevision(t *testing.T) {
+	s := New()
+	fillStore(t, s) // revision 3 deletes a key
+	err := s.Update(t.Context(), func(tx mvcc.WriteTx) error {
+		tx.Append(mvcc.Row{Rev: 5, Key: []byte("b"), Deleted: true})
+		return tx.Append(mvcc.Row{Rev: 5, Sub: 1, Key: []byte("b"), Value: []byte("3")})
+	})
+	if err == nil {
+		err = s.Update(t.Context(), func(tx mvcc.WriteTx) error { return tx.Compact(5) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := show(t, s); !strings.Contains(got, "5.0 b= lease 0 deleted true") || !strings.Contains(got, "5.1 b=3") || strings.Contains(got, "4.0") {
+		t.Error(got)
+	}
+}
+
 // The file stays within bounds also when the process is often started anew.
 func TestGrowthOverRestarts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store")

@@ -352,10 +352,7 @@ func (t *tx) restore(id int64, old *lease) {
 // at rev itself stays: a watch may start there.
 func (s *Store) compact(rev int64) {
 	gone := func(rows []mvcc.Row, i int) bool {
-		if i+1 < len(rows) && rows[i+1].Rev <= rev {
-			return true
-		}
-		return rows[i].Deleted && rows[i].Rev < rev
+		return rows[i].Rev < rev && (rows[i].Deleted || i+1 < len(rows) && rows[i+1].Rev <= rev)
 	}
 	old := s.keys
 	s.keys = btree.Map[string, []mvcc.Row]{}
