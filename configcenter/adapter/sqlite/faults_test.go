@@ -320,11 +320,17 @@ func TestLaterVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec("UPDATE sluice_state SET format = 99"); err != nil {
-		t.Fatal(err)
+	for _, q := range []string{"UPDATE sluice_state SET format = 99", "DROP TABLE sluice_note"} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "version 99") {
 		t.Errorf("opened: %v", err)
+	}
+	var n int
+	if err := db.QueryRow("SELECT COUNT(*) FROM sqlite_master WHERE name = 'sluice_note'").Scan(&n); err != nil || n != 0 {
+		t.Errorf("a table of this version was made: %d, %v", n, err)
 	}
 }
 

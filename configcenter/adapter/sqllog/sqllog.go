@@ -93,8 +93,8 @@ func (s *Store) create(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close()
-	if s.know(ctx, conn) == nil {
-		return nil
+	if err := s.know(ctx, conn); err == nil || errors.Is(err, errVersion) {
+		return err
 	}
 	err = func() error {
 		for _, q := range s.d.Schema {
@@ -125,6 +125,9 @@ func (s *Store) makeState(ctx context.Context, conn *sql.Conn, query string) err
 	return err
 }
 
+// errVersion is about tables that are not to be touched.
+var errVersion = errors.New("this program does not know these tables")
+
 // know learns which store it is.
 func (s *Store) know(ctx context.Context, conn *sql.Conn) error {
 	var version, id int64
@@ -132,7 +135,7 @@ func (s *Store) know(ctx context.Context, conn *sql.Conn) error {
 		return err
 	}
 	if version != format {
-		return fmt.Errorf("the tables are of version %d, this program knows version %d", version, format)
+		return fmt.Errorf("%w: they are of version %d, it knows version %d", errVersion, version, format)
 	}
 	s.id = uint64(id)
 	return nil
