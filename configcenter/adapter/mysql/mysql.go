@@ -58,7 +58,9 @@ func Open(ctx context.Context, url string) (mvcc.Backend, error) {
 	if tidb {
 		d.Defragment = nil // it gives space back by itself, and knows no such statement
 	}
-	for _, db := range []**sql.DB{&d.Write, &d.Read} {
+	patient := conf.Clone()
+	patient.ReadTimeout = 0
+	for db, conf := range map[**sql.DB]*mysql.Config{&d.Write: conf, &d.Read: conf, &d.Slow: patient} {
 		c, err := mysql.NewConnector(conf)
 		if err != nil {
 			return nil, err
@@ -106,6 +108,9 @@ func parse(text string) (*mysql.Config, error) {
 	if err != nil || conf.DBName == "" {
 		return nil, bad
 	}
+	if conf.ReadTimeout == 0 {
+		conf.ReadTimeout = readTime
+	}
 	return conf, secure(conf, files)
 }
 
@@ -145,6 +150,10 @@ func secure(conf *mysql.Config, files map[string]string) error {
 const (
 	dialTime = 5 * time.Second
 	idleTime = 30 * time.Second
+	// readTime bounds how long a server may be silent. The driver ends statements
+	// with their context, but not the end of a transaction: without a bound, a
+	// server that vanished just then would be waited for until TCP gives up.
+	readTime = 15 * time.Second
 )
 
 // settle sets up the sessions, as the kind of server needs it.

@@ -26,7 +26,7 @@ func TestParse(t *testing.T) {
 		{"u:p@[::1]:3307/x", "u", "p", "[::1]:3307", "x"},
 	} {
 		c, err := parse(tt.url)
-		if err != nil || c.User != tt.user || c.Passwd != tt.password || c.Addr != tt.addr || c.DBName != tt.db {
+		if err != nil || c.User != tt.user || c.Passwd != tt.password || c.Addr != tt.addr || c.DBName != tt.db || c.ReadTimeout != readTime {
 			t.Errorf("%s: %+v, %v", tt.url, c, err)
 		}
 	}

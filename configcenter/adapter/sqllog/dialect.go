@@ -12,6 +12,7 @@ import (
 type Dialect struct {
 	Write *sql.DB // has at most one connection
 	Read  *sql.DB
+	Slow  *sql.DB // for Defragment, where Write has a limit of time; nil: Write
 
 	// Schema makes the tables, where they are not there: statements that are
 	// run on one connection, which is given up when one of them fails.
@@ -43,6 +44,14 @@ const StateMark = ""
 
 // ErrAgain is about a transaction that did not happen and may be tried again.
 var ErrAgain = errors.New("the database gave way to another transaction")
+
+func (d *Dialect) close() error {
+	err := errors.Join(d.Read.Close(), d.Write.Close())
+	if d.Slow != nil {
+		err = errors.Join(err, d.Slow.Close())
+	}
+	return err
+}
 
 // text is a statement with the parameters as the database wants them.
 func (d *Dialect) text(query string) string {

@@ -6,6 +6,7 @@
 package sqllog
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -64,7 +65,7 @@ func Open(ctx context.Context, d Dialect) (*Store, error) {
 		return firstError(ctx, s.create, s.prepare, s.catchUp)
 	})
 	if err != nil {
-		return nil, errors.Join(err, d.Read.Close(), d.Write.Close())
+		return nil, errors.Join(err, d.close())
 	}
 	own, cancel := context.WithCancel(context.Background())
 	s.stop, s.done = cancel, own.Done()
@@ -243,8 +244,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 // Defragment gives space back that removed rows had.
 func (s *Store) Defragment(ctx context.Context) error {
+	db := cmp.Or(s.d.Slow, s.d.Write)
 	for _, q := range s.d.Defragment {
-		if _, err := s.d.Write.ExecContext(ctx, q); err != nil {
+		if _, err := db.ExecContext(ctx, q); err != nil {
 			return s.d.Fault(err)
 		}
 	}
@@ -258,5 +260,5 @@ var errClosed = errors.New("the store is closed")
 func (s *Store) Close() error {
 	s.stop()
 	s.runs.Wait()
-	return errors.Join(s.d.Read.Close(), s.d.Write.Close())
+	return s.d.close()
 }
