@@ -76,7 +76,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return s, nil // it is ready once enough of the others are
 	}
 	if err := s.await(ctx); err != nil {
-		e.Close()
+		s.Stop()
 		return nil, fmt.Errorf("embedded etcd in %s: %w", c.Dir, err)
 	}
 	return s, nil
@@ -115,7 +115,10 @@ func (s *Server) Stop() {
 		force := time.AfterFunc(grace, g.Stop)
 		g.GracefulStop()
 		force.Stop()
-	default: // no client was ever served
+	default:
+		// Not ready, as a member without enough others is: closing etcd would
+		// wait for that without end, unless its server has stopped before.
+		s.etcd.Server.HardStop()
 	}
 	s.etcd.Close()
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,36 @@ func TestErrorsNameWhatIsInTheWay(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A member that has never had enough others can be stopped.
+func TestStopWithoutQuorum(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0") // where nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	peer := free(t)
+	dir := t.TempDir()
+	lonely := &Cluster{Name: "a", PeerListen: peer, Members: map[string]string{"a": "http://" + peer, "b": "http://" + other.Addr().String()}}
+	stopped := make(chan struct{})
+	s := start(t, Config{Dir: dir, Cluster: lonely})
+	go func() { defer close(stopped); s.Stop() }()
+	select {
+	case <-stopped:
+	case <-time.After(time.Minute):
+		t.Fatal("the member does not stop")
+	}
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 func TestLogKeepsWarnings(t *testing.T) {
