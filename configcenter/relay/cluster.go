@@ -112,7 +112,6 @@ func (ms *members) register(ctx context.Context) {
 	both.Wait()
 }
 
-
 // session is one lease under which the relay is registered.
 func (ms *members) session(ctx context.Context, c *clientv3.Client) error {
 	opening, cancel := context.WithTimeout(ctx, askTimeout)
