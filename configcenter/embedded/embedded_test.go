@@ -3,6 +3,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -124,6 +126,25 @@ func TestLogKeepsWarnings(t *testing.T) {
 	if strings.Contains(got, "quiet") || !strings.Contains(got, "level=WARN msg=careful part=etcd") ||
 		!strings.Contains(got, "a=1") || !strings.Contains(got, "b=2") || !strings.Contains(got, "level=ERROR msg=broken") {
 		t.Error(got)
+	}
+}
+
+// What etcd says last is heard: its Fatal ends the process.
+func TestLogTellsTheEnd(t *testing.T) {
+	var out bytes.Buffer
+	log := zapTo(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}))).WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic))
+	for name, end := range map[string]func(string, ...zap.Field){"fatal": log.Fatal, "panic": log.Panic} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s has not ended", name)
+				}
+			}()
+			end("disk gone: "+name, zap.Error(errors.New("i/o")))
+		}()
+		if got := out.String(); !strings.Contains(got, "ends this process: disk gone: "+name) || !strings.Contains(got, "error=i/o") {
+			t.Error(got)
+		}
 	}
 }
 

@@ -16,7 +16,8 @@ type core struct {
 }
 
 // zapTo makes the logger that etcd writes to. etcd's Panic and Fatal end the
-// process as they would with its own logger.
+// process as they would with its own logger, from whatever goroutine; the
+// message before that is the last that anybody hears of the gateway.
 func zapTo(log *slog.Logger) *zap.Logger { return zap.New(core{log: log.With("part", "etcd")}) }
 
 func (c core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
@@ -41,11 +42,14 @@ func (c core) Write(e zapcore.Entry, f []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	level := slog.LevelWarn
-	if e.Level >= zapcore.ErrorLevel {
+	level, message := slog.LevelWarn, e.Message
+	switch {
+	case e.Level >= zapcore.PanicLevel:
+		level, message = slog.LevelError, "etcd cannot go on and ends this process: "+e.Message
+	case e.Level >= zapcore.ErrorLevel:
 		level = slog.LevelError
 	}
-	c.log.LogAttrs(context.Background(), level, e.Message, attrs...)
+	c.log.LogAttrs(context.Background(), level, message, attrs...)
 	return nil
 }
 
