@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func free(t *testing.T) string {
 
 func TestLogKeepsWarnings(t *testing.T) {
 	var out bytes.Buffer
-	log := zapTo(slog.New(slog.NewTextHandler(&out, nil))).With(zap.Int("a", 1))
+	log := zapTo(slog.New(slog.NewTextHandler(&out, nil)), new(atomic.Bool)).With(zap.Int("a", 1))
 	log.Info("quiet")
 	log.Warn("careful", zap.String("b", "2"))
 	log.Error("broken")
@@ -132,7 +133,7 @@ func TestLogKeepsWarnings(t *testing.T) {
 // What etcd says last is heard: its Fatal ends the process.
 func TestLogTellsTheEnd(t *testing.T) {
 	var out bytes.Buffer
-	log := zapTo(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}))).WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic))
+	log := zapTo(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError})), new(atomic.Bool)).WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic))
 	for name, end := range map[string]func(string, ...zap.Field){"fatal": log.Fatal, "panic": log.Panic} {
 		func() {
 			defer func() {
@@ -145,6 +146,22 @@ func TestLogTellsTheEnd(t *testing.T) {
 		if got := out.String(); !strings.Contains(got, "ends this process: disk gone: "+name) || !strings.Contains(got, "error=i/o") {
 			t.Error(got)
 		}
+	}
+}
+
+// An orderly stop says nothing of errors.
+func TestStopIsQuiet(t *testing.T) {
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := Start(ctx, Config{Dir: t.TempDir(), Listen: "http://127.0.0.1:0", NoSync: true,
+		Log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if out.Len() > 0 {
+		t.Error(out.String())
 	}
 }
 
