@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -50,12 +51,15 @@ type Server struct {
 	etcd *embed.Etcd
 	url  string
 	made chan *grpc.Server // gets the server of clients once it is ready
+
+	stopping atomic.Bool
 }
 
 // Start starts etcd and returns when it takes writes, or when ctx ends. An
 // address in use and a directory in use are errors that name it.
 func Start(ctx context.Context, c Config) (*Server, error) {
-	cfg, err := c.embed()
+	s := &Server{made: make(chan *grpc.Server, 1)}
+	cfg, err := c.embed(&s.stopping)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +69,6 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err := checkUnlocked(c.Dir); err != nil {
 		return nil, err
 	}
-	s := &Server{made: make(chan *grpc.Server, 1)}
 	cfg.ServiceRegister = func(g *grpc.Server) { s.made <- g } // comes after etcd itself is ready
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
@@ -76,7 +79,7 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return s, nil // it is ready once enough of the others are
 	}
 	if err := s.await(ctx); err != nil {
-		e.Close()
+		s.Stop()
 		return nil, fmt.Errorf("embedded etcd in %s: %w", c.Dir, err)
 	}
 	return s, nil
@@ -110,17 +113,21 @@ const grace = 300 * time.Millisecond
 // everything has ended. etcd left to itself would wait seconds for watches,
 // which never end.
 func (s *Server) Stop() {
+	s.stopping.Store(true)
 	select {
 	case g := <-s.made:
 		force := time.AfterFunc(grace, g.Stop)
 		g.GracefulStop()
 		force.Stop()
-	default: // no client was ever served
+	default:
+		// Not ready, as a member without enough others is: closing etcd would
+		// wait for that without end, unless its server has stopped before.
+		s.etcd.Server.HardStop()
 	}
 	s.etcd.Close()
 }
 
-func (c *Config) embed() (*embed.Config, error) {
+func (c *Config) embed(stopping *atomic.Bool) (*embed.Config, error) {
 	if c.Dir == "" {
 		return nil, errors.New("embedded etcd: no data directory given")
 	}
@@ -157,7 +164,7 @@ func (c *Config) embed() (*embed.Config, error) {
 	cfg.MaxRequestBytes = orDefault(c.MaxRequestBytes, 10<<20)
 	cfg.WatchProgressNotifyInterval = 30 * time.Second
 	cfg.UnsafeNoFsync = c.NoSync
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(log, stopping))
 	return cfg, nil
 }
 

@@ -3,14 +3,18 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,9 +87,39 @@ func TestErrorsNameWhatIsInTheWay(t *testing.T) {
 	}
 }
 
+// A member that has never had enough others can be stopped.
+func TestStopWithoutQuorum(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0") // where nobody answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	peer := free(t)
+	dir := t.TempDir()
+	lonely := &Cluster{Name: "a", PeerListen: peer, Members: map[string]string{"a": "http://" + peer, "b": "http://" + other.Addr().String()}}
+	stopped := make(chan struct{})
+	s := start(t, Config{Dir: dir, Cluster: lonely})
+	go func() { defer close(stopped); s.Stop() }()
+	select {
+	case <-stopped:
+	case <-time.After(time.Minute):
+		t.Fatal("the member does not stop")
+	}
+}
+
+// free is an address that nobody listens on.
+func free(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 func TestLogKeepsWarnings(t *testing.T) {
 	var out bytes.Buffer
-	log := zapTo(slog.New(slog.NewTextHandler(&out, nil))).With(zap.Int("a", 1))
+	log := zapTo(slog.New(slog.NewTextHandler(&out, nil)), new(atomic.Bool)).With(zap.Int("a", 1))
 	log.Info("quiet")
 	log.Warn("careful", zap.String("b", "2"))
 	log.Error("broken")
@@ -93,6 +127,41 @@ func TestLogKeepsWarnings(t *testing.T) {
 	if strings.Contains(got, "quiet") || !strings.Contains(got, "level=WARN msg=careful part=etcd") ||
 		!strings.Contains(got, "a=1") || !strings.Contains(got, "b=2") || !strings.Contains(got, "level=ERROR msg=broken") {
 		t.Error(got)
+	}
+}
+
+// What etcd says last is heard: its Fatal ends the process.
+func TestLogTellsTheEnd(t *testing.T) {
+	var out bytes.Buffer
+	log := zapTo(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError})), new(atomic.Bool)).WithOptions(zap.WithFatalHook(zapcore.WriteThenPanic))
+	for name, end := range map[string]func(string, ...zap.Field){"fatal": log.Fatal, "panic": log.Panic} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s has not ended", name)
+				}
+			}()
+			end("disk gone: "+name, zap.Error(errors.New("i/o")))
+		}()
+		if got := out.String(); !strings.Contains(got, "ends this process: disk gone: "+name) || !strings.Contains(got, "error=i/o") {
+			t.Error(got)
+		}
+	}
+}
+
+// An orderly stop says nothing of errors.
+func TestStopIsQuiet(t *testing.T) {
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	s, err := Start(ctx, Config{Dir: t.TempDir(), Listen: "http://127.0.0.1:0", NoSync: true,
+		Log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelError}))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if out.Len() > 0 {
+		t.Error(out.String())
 	}
 }
 

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -11,18 +12,23 @@ import (
 // core hands etcd's warnings and errors to a slog logger; what is less urgent
 // is dropped.
 type core struct {
-	log    *slog.Logger
-	fields []zapcore.Field
+	log      *slog.Logger
+	fields   []zapcore.Field
+	stopping *atomic.Bool // what is said now is about connections that end, and only for who looks closely
 }
 
 // zapTo makes the logger that etcd writes to. etcd's Panic and Fatal end the
-// process as they would with its own logger.
-func zapTo(log *slog.Logger) *zap.Logger { return zap.New(core{log: log.With("part", "etcd")}) }
+// process as they would with its own logger, from whatever goroutine; the
+// message before that is the last that anybody hears of the gateway.
+func zapTo(log *slog.Logger, stopping *atomic.Bool) *zap.Logger {
+	return zap.New(core{log: log.With("part", "etcd"), stopping: stopping})
+}
 
 func (c core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c core) With(f []zapcore.Field) zapcore.Core {
-	return core{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], f...)}
+	c.fields = append(c.fields[:len(c.fields):len(c.fields)], f...)
+	return c
 }
 
 func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -41,11 +47,16 @@ func (c core) Write(e zapcore.Entry, f []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, slog.Any(k, v))
 	}
-	level := slog.LevelWarn
-	if e.Level >= zapcore.ErrorLevel {
+	level, message := slog.LevelWarn, e.Message
+	switch {
+	case e.Level >= zapcore.PanicLevel:
+		level, message = slog.LevelError, "etcd cannot go on and ends this process: "+e.Message
+	case c.stopping.Load():
+		level = slog.LevelDebug
+	case e.Level >= zapcore.ErrorLevel:
 		level = slog.LevelError
 	}
-	c.log.LogAttrs(context.Background(), level, e.Message, attrs...)
+	c.log.LogAttrs(context.Background(), level, message, attrs...)
 	return nil
 }
 

@@ -22,8 +22,9 @@ var errDrift = errors.New("configuration drift")
 const digestEvery = 10
 
 // audit compares what the watch brought with what the store held at the same
-// revision: the number of keys and the highest of their revisions, which is
-// cheap for both sides; key by key when these differ, and every so often anyway.
+// revision: the number of keys and the highest of their revisions, which are
+// little to send (for the second, servers before 3.7 read all values, later ones
+// only their index); key by key when these differ, and every so often anyway.
 func (r *reader) audit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.c.cfg.HealthTimeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,6 @@ var ErrNotEmpty = errors.New("the target has keys below the prefix already")
 // every change until ctx ends, which is then no error. copied tells of each
 // step how many keys the target was given and the source's revision.
 func (c *Center) Export(ctx context.Context, to *Center, overwrite, follow bool, copied func(keys int, rev int64)) error {
-	from := c.cfg.Prefix + "/"
 	target, err := to.admin.use(ctx)
 	if err != nil {
 		return err
@@ -26,19 +26,54 @@ func (c *Center) Export(ctx context.Context, to *Center, overwrite, follow bool,
 	if err := to.checkEmpty(ctx, overwrite); err != nil {
 		return err
 	}
-	keys := 0
-	var failed error
-	at, err := c.all(ctx, c.admin, from, func(kv *mvccpb.KeyValue) {
-		if failed == nil {
-			keys++
-			failed = to.put(ctx, target.Client, to.cfg.Prefix+string(kv.Key[len(c.cfg.Prefix):]), string(kv.Value))
-		}
-	})
-	if err = errors.Join(err, failed); err != nil {
+	n, done, at, err := c.copyTo(ctx, to, target.Client, nil)
+	if err != nil {
 		return err
 	}
-	copied(keys, at.rev)
-	return c.catchUp(ctx, to, target.Client, at.rev, follow, copied)
+	copied(n, at.rev)
+	if follow {
+		return c.followTo(ctx, to, target.Client, at.rev, copied)
+	}
+	n, _, at, err = c.copyTo(ctx, to, target.Client, done)
+	if err == nil && n > 0 {
+		copied(n, at.rev)
+	}
+	return err
+}
+
+// copyTo makes the target what the source is at one version. before is what the
+// call before copied, each key with its revision: only what differs is written.
+// It returns how many keys those were, and the next before.
+//
+// A watch would bring the same, but not tell when it has brought all: there are
+// servers that say so too early, and servers that keep silent.
+func (c *Center) copyTo(ctx context.Context, to *Center, target *clientv3.Client, before map[string]int64) (n int, now map[string]int64, at version, err error) {
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	now = map[string]int64{}
+	var failed error
+	at, err = c.all(reading, c.admin, c.cfg.Prefix+"/", func(kv *mvccpb.KeyValue) {
+		now[string(kv.Key)] = kv.ModRevision
+		if failed != nil || before[string(kv.Key)] == kv.ModRevision {
+			return
+		}
+		n++
+		if failed = to.put(ctx, target, c.under(to, kv.Key), string(kv.Value)); failed != nil {
+			cancel()
+		}
+	})
+	for key := range before {
+		if _, there := now[key]; !there && failed == nil && err == nil {
+			n++
+			failed = to.drop(ctx, target, c.under(to, []byte(key)))
+		}
+	}
+	return n, now, at, cmp.Or(failed, err)
+}
+
+// under is a key of the source as it is in the target.
+func (c *Center) under(to *Center, key []byte) string {
+	return to.cfg.Prefix + string(key[len(c.cfg.Prefix):])
 }
 
 func (c *Center) checkEmpty(ctx context.Context, overwrite bool) error {
@@ -63,43 +98,35 @@ func (c *Center) put(ctx context.Context, client *clientv3.Client, key, value st
 	return nil
 }
 
-// catchUp applies the changes after rev: those that are there by now, or all to come.
-func (c *Center) catchUp(ctx context.Context, to *Center, target *clientv3.Client, rev int64, follow bool, copied func(int, int64)) error {
+func (c *Center) drop(ctx context.Context, client *clientv3.Client, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	if _, err := client.Delete(ctx, key); err != nil {
+		return fmt.Errorf("etcd delete %s: %w", key, err)
+	}
+	return nil
+}
+
+// followTo applies the changes after rev until ctx ends.
+func (c *Center) followTo(ctx context.Context, to *Center, target *clientv3.Client, rev int64, copied func(int, int64)) error {
 	client, err := c.admin.use(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.admin.done(client)
-	now, err := client.Get(ctx, c.cfg.Prefix+"/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil {
-		return fmt.Errorf("etcd %v: %w", c.cfg.Endpoints, err)
-	}
 	watching, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
-	changes := client.Watch(watching, c.cfg.Prefix+"/", clientv3.WithPrefix(), clientv3.WithRev(rev+1), clientv3.WithProgressNotify())
-	for follow || rev < now.Header.Revision {
-		if !follow { // nothing below the prefix may have changed: ask how far the watch is
-			if err := client.RequestProgress(watching); err != nil {
-				return fmt.Errorf("etcd watch: %w", err)
-			}
-		}
-		w, ok := <-changes
-		switch {
-		case ctx.Err() != nil && follow:
-			return nil
-		case !ok:
-			return ctx.Err()
-		case w.Err() != nil:
-			return fmt.Errorf("etcd watch: %w", w.Err())
+	for w := range client.Watch(watching, c.cfg.Prefix+"/", clientv3.WithPrefix(), clientv3.WithRev(rev+1)) {
+		if err := w.Err(); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("etcd watch: %w", err)
 		}
 		for _, e := range w.Events {
-			key := to.cfg.Prefix + string(e.Kv.Key[len(c.cfg.Prefix):])
 			if e.Type == mvccpb.Event_PUT {
-				err = to.put(ctx, target, key, string(e.Kv.Value))
-			} else if _, err = target.Delete(ctx, key); err != nil {
-				err = fmt.Errorf("etcd delete %s: %w", key, err)
+				err = to.put(ctx, target, c.under(to, e.Kv.Key), string(e.Kv.Value))
+			} else {
+				err = to.drop(ctx, target, c.under(to, e.Kv.Key))
 			}
-			if err != nil && follow && ctx.Err() != nil {
+			if ctx.Err() != nil {
 				return nil
 			}
 			if err != nil {
@@ -107,12 +134,12 @@ func (c *Center) catchUp(ctx context.Context, to *Center, target *clientv3.Clien
 			}
 			rev = e.Kv.ModRevision
 		}
-		if w.IsProgressNotify() {
-			rev = max(rev, w.Header.Revision)
-		}
 		if len(w.Events) > 0 {
 			copied(len(w.Events), rev)
 		}
+	}
+	if ctx.Err() == nil {
+		return errors.New("etcd watch: it has ended")
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (l *link) use(ctx context.Context) (*lease, error) {
 	var last error
 	for wait := firstPause; ; wait = min(2*wait, time.Second) {
 		cl, err := l.round(ctx)
-		if ctx.Err() != nil && last != nil {
+		if err != nil && ctx.Err() != nil && last != nil {
 			return nil, last // it says more than that time is over
 		}
 		away := status.Code(err) == codes.Unavailable || errors.Is(err, context.DeadlineExceeded)

@@ -116,16 +116,21 @@ func (c *Center) streamed(ctx context.Context, l *link, from string, take func(*
 		return version{}, fmt.Errorf("etcd read %s: %w", from, err)
 	}
 	defer l.done(cl)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	late := time.AfterFunc(c.cfg.Timeout, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(c.cfg.Timeout, func() { cancel(errLate) })
 	defer late.Stop()
 	at, err := receiveAll(ctx, cl.Client, from, func(r *etcdserverpb.RangeResponse) {
-		late.Reset(c.cfg.Timeout)
+		late.Stop() // what take does is not the server's time
 		for _, kv := range r.Kvs {
 			take(kv)
 		}
+		late.Reset(c.cfg.Timeout)
 	})
+	if err != nil && context.Cause(ctx) == errLate {
+		l.leave(cl)
+		return version{}, fmt.Errorf("etcd read %s: %w: nothing within %v", from, errLate, c.cfg.Timeout)
+	}
 	if err != nil {
 		if leaves(err) {
 			l.leave(cl)
@@ -134,6 +139,9 @@ func (c *Center) streamed(ctx context.Context, l *link, from string, take func(*
 	}
 	return at, nil
 }
+
+// errLate says that the server has stopped in the middle of an answer.
+var errLate = errors.New("the server does not go on")
 
 func receiveAll(ctx context.Context, client *clientv3.Client, from string, take func(*etcdserverpb.RangeResponse)) (at version, err error) {
 	req := &etcdserverpb.RangeRequest{Key: []byte(from), RangeEnd: []byte(clientv3.GetPrefixRangeEnd(from))}

@@ -90,26 +90,24 @@ func (s *stream) close() {
 // next waits for the next batch after revision rev, and gathers what else has
 // come in meanwhile. A batch without changes only moves the revision on.
 func (s *stream) next(rev int64) (configcenter.Batch, error) {
-	out := configcenter.Batch{Rev: rev}
+	out := []configcenter.Batch{{Rev: rev}}
 	r, err := s.await()
-	for {
+	if err != nil {
+		return out[0], err
+	}
+	for r != nil { // what came before the end counts; await tells the end
+		b, err := s.take(r, out[len(out)-1].Rev)
 		if err != nil {
-			return out, err
+			return out[0], err
 		}
-		b, err := s.take(r, out.Rev)
-		if err != nil {
-			return out, err
-		}
-		out = configcenter.Coalesce(out, b)
+		out = append(out, b)
 		select {
 		case r = <-s.in:
-			if r == nil {
-				return out, nil // what came before the end counts; await tells the end
-			}
 		default:
-			return out, nil
+			r = nil
 		}
 	}
+	return configcenter.Coalesce(out...), nil
 }
 
 // await waits for a response. After a silence it asks for a sign of life, and

@@ -69,9 +69,25 @@ type encoder struct {
 	count int
 }
 
+// tidy removes what writers left behind that were killed.
+func (s *Source) tidy() {
+	left, _ := filepath.Glob(s.path + tempPattern) // the pattern is good
+	for _, name := range left {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > abandoned {
+			os.Remove(name) // else the next run tries
+		}
+	}
+}
+
+// Files that are being written: how they are called, and how long none takes.
+const (
+	tempPattern = ".*.tmp"
+	abandoned   = time.Hour
+)
+
 // create begins a file with the header of v. It must be committed or dropped.
 func create(path string, v Version) (*encoder, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // made with mode 0600
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+tempPattern) // made with mode 0600
 	if err != nil {
 		return nil, err
 	}

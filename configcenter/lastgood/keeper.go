@@ -38,10 +38,16 @@ func newKeeper(s *Source) *keeper {
 	return k
 }
 
+// mostPending is how many batches wait for a slow disk one by one; more become
+// one, which does not grow by what changes again and again.
+const mostPending = 64
+
 // take never waits for the disk.
 func (k *keeper) take(b configcenter.Batch) {
 	k.mu.Lock()
-	k.pending = append(k.pending, b)
+	if k.pending = append(k.pending, b); len(k.pending) > mostPending {
+		k.pending = []configcenter.Batch{configcenter.Coalesce(k.pending...)}
+	}
 	k.mu.Unlock()
 	select {
 	case k.wake <- struct{}{}:
@@ -57,6 +63,7 @@ func (k *keeper) close() {
 
 func (k *keeper) run() {
 	defer close(k.done)
+	k.s.tidy()
 	var due <-chan time.Time
 	for {
 		select {

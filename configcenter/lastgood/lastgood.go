@@ -10,6 +10,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,6 +56,9 @@ type Source struct {
 	path  string
 	inner configcenter.Source
 	o     Options
+
+	objects int                 // in the version served from disk; 0: none is served
+	held    *configcenter.Batch // what the emptied store has sent since, not passed on
 
 	mu     sync.Mutex
 	status Status
@@ -167,10 +171,14 @@ func (s *Source) restart() {
 }
 
 func (s *Source) pass(e event, k *keeper, yield func(configcenter.Batch, error) bool) bool {
+	if e.err == nil && s.hold(&e.batch) {
+		e = event{err: errEmptied}
+	}
 	if e.err != nil {
 		s.note(func(st *Status) { st.Err = e.err })
 		return yield(e.batch, e.err)
 	}
+	s.objects = 0
 	s.note(func(st *Status) {
 		*st = Status{Origin: Store, Rev: e.batch.Rev, Taken: time.Now(), Written: st.Written}
 	})
@@ -178,6 +186,25 @@ func (s *Source) pass(e event, k *keeper, yield func(configcenter.Batch, error) 
 		return false
 	}
 	k.take(e.batch)
+	return true
+}
+
+// errEmptied says that the store came back with nothing in it.
+var errEmptied = errors.New("the store has no configuration any more; the last good one stays in force until it has some (or until a start without that file)")
+
+// hold keeps a batch back that would leave nothing of the version from disk: a
+// store that was away and comes back empty has lost its data. With what comes
+// later it is passed on.
+func (s *Source) hold(b *configcenter.Batch) bool {
+	if s.held != nil {
+		*b = configcenter.Coalesce(*s.held, *b)
+		s.held = nil
+	}
+	if s.objects == 0 || !b.Full || slices.ContainsFunc(b.Changes, func(c configcenter.Change) bool { return c.Value != nil }) {
+		return false
+	}
+	held := *b
+	s.held = &held
 	return true
 }
 
@@ -199,5 +226,6 @@ func (s *Source) fromDisk(yield func(configcenter.Batch, error) bool) bool {
 	s.o.Log.Warn("the configuration store does not answer, serving the last good configuration from disk",
 		"file", s.path, "rev", v.Rev, "written", v.Written, "objects", len(v.Changes))
 	s.note(func(st *Status) { st.Origin, st.Rev, st.Taken = Disk, v.Rev, v.Written })
+	s.objects = len(v.Changes)
 	return yield(configcenter.Batch{Rev: v.Rev, Full: true, Changes: v.Changes}, nil)
 }

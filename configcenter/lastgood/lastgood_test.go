@@ -127,6 +127,53 @@ func TestServesFromDiskAndCatchesUp(t *testing.T) {
 	}
 }
 
+// A store that comes back with nothing takes nothing away from who serves from
+// disk, until it has something.
+func TestStoreComesBackEmpty(t *testing.T) {
+	path, _ := written(t)
+	empty := memory.New("/apisix")
+	inner := broken(empty)
+	s := New(path, inner, options(&log{}))
+	f := contract.Follow(t, s)
+	f.AwaitLen(2)
+	inner.comeUp()
+	f.Await("the empty store is seen", func(*configcenter.Snapshot, int, []error) bool { return errors.Is(s.Status().Err, errEmptied) })
+	f.AwaitLen(2)
+	if st := s.Status(); st.Origin != Disk {
+		t.Errorf("status %+v", st)
+	}
+	contract.Put(t, empty, "3", "new")
+	f.AwaitRoute("3", "new")
+	f.AwaitLen(1)
+	if st := s.Status(); st.Origin != Store || st.Err != nil {
+		t.Errorf("status %+v", st)
+	}
+}
+
+// What a killed writer left is removed, once it is old.
+func TestTidy(t *testing.T) {
+	path, c := written(t)
+	old, fresh := path+".1.tmp", path+".2.tmp"
+	for _, name := range []string{old, fresh} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	past := time.Now().Add(-2 * abandoned)
+	if err := os.Chtimes(old, past, past); err != nil {
+		t.Fatal(err)
+	}
+	f := contract.Follow(t, New(path, c, options(&log{})))
+	f.AwaitLen(2)
+	f.Stop()
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s: %v", old, err)
+	}
+	if _, err := os.Stat(fresh); err != nil {
+		t.Error(err)
+	}
+}
+
 // A store that was restored from a backup has smaller revisions.
 func TestRestoredStore(t *testing.T) {
 	path, _ := written(t)

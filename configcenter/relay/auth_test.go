@@ -64,6 +64,7 @@ func metric(t testing.TB, addr, name string) float64 {
 
 // Each client sees what etcd lets it see, whoever else watches the same.
 func TestAuth(t *testing.T) {
+	t.Parallel()
 	for name, user := range map[string]string{"relay has a user": "root", "relay has none": ""} {
 		t.Run(name, func(t *testing.T) {
 			store, root := withUsers(t)
@@ -107,6 +108,7 @@ func TestAuth(t *testing.T) {
 
 // An answer that is kept is for those only who may have it.
 func TestCacheAuth(t *testing.T) {
+	t.Parallel()
 	store, root := withUsers(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}, User: "root", Password: "root"})
 	put(t, root, "/alice/1", "secret")
@@ -128,6 +130,7 @@ func TestCacheAuth(t *testing.T) {
 
 // A client of etcd's library logs in, reads, writes and watches through the relay.
 func TestLibrary(t *testing.T) {
+	t.Parallel()
 	store, _ := withUsers(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}})
 	c := login(t, addr, "alice", "alice")

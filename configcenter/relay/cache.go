@@ -46,6 +46,7 @@ type cached struct {
 	span    span
 	feed    *feed // held
 	rev     int64 // it was true then
+	lost    int64 // the feed's losses before it was read
 	body    []byte
 	used    time.Time
 	permits map[string]time.Time // when the cluster last said that the owner of a token may read it
@@ -169,7 +170,7 @@ func (c *cache) find(ctx context.Context, key cacheKey, token string) (body []by
 		maps.DeleteFunc(e.permits, func(_ string, at time.Time) bool { return time.Since(at) > permitLasts })
 		e.permits[token] = time.Now()
 	}
-	changed, now, ok := e.feed.changed(e.span, e.rev)
+	changed, now, ok := e.feed.changed(e.span, e.rev, e.lost)
 	if changed || !ok || !e.feed.followed() {
 		c.drop(key)
 		return nil, 0
@@ -199,6 +200,7 @@ func (c *cache) load(ctx context.Context, q *pb.RangeRequest, key cacheKey, toke
 		return c.pass(ctx, q)
 	}
 	f := c.r.feed(token, sp, false, rev)
+	lost := f.losses()
 	l := &loading{span: sp}
 	c.mu.Lock()
 	c.loading[l] = struct{}{}
@@ -223,7 +225,7 @@ func (c *cache) load(ctx context.Context, q *pb.RangeRequest, key cacheKey, toke
 		c.drop(key)
 	}
 	c.bytes += len(body)
-	c.entries[key] = &cached{span: sp, feed: f, rev: h.GetRevision(), body: body, used: time.Now(), permits: map[string]time.Time{token: time.Now()}}
+	c.entries[key] = &cached{span: sp, feed: f, rev: h.GetRevision(), lost: lost, body: body, used: time.Now(), permits: map[string]time.Time{token: time.Now()}}
 	c.r.m.cacheKeys.Set(float64(len(c.entries)))
 	return a, nil
 }
@@ -242,7 +244,7 @@ func (c *cache) sweep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for key, e := range c.entries {
-		changed, _, ok := e.feed.changed(e.span, e.rev)
+		changed, _, ok := e.feed.changed(e.span, e.rev, e.lost)
 		if changed || !ok || time.Since(e.used) > cacheLinger {
 			c.drop(key)
 		}

@@ -31,10 +31,11 @@ type meta struct {
 	Name string `json:"name"`
 }
 
+// hostname is not empty: clients pass over members without a name.
 func hostname() string {
 	name, err := os.Hostname()
-	if err != nil {
-		return ""
+	if err != nil || name == "" {
+		return "relay"
 	}
 	return name
 }
@@ -46,17 +47,25 @@ func (ms *members) list(in grpc.ServerStream) error {
 	if err := in.RecvMsg(q); err != nil {
 		return err
 	}
+	return in.SendMsg(ms.known())
+}
+
+// known are the relays. This one is among them even while it is not registered:
+// a client that it sent to others only would be lost with those.
+func (ms *members) known() *pb.MemberListResponse {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	a := &pb.MemberListResponse{Header: ms.r.head(0)}
+	listed := false
 	for key, e := range ms.relays {
 		a.Members = append(a.Members, &pb.Member{ID: idOf(key), Name: nameOf(e), ClientURLs: []string{e.Addr}})
+		listed = listed || e.Addr == ms.advertise
+	}
+	if !listed {
+		a.Members = append(a.Members, &pb.Member{ID: idOf(ms.advertise), Name: hostname(), ClientURLs: []string{ms.advertise}})
 	}
 	slices.SortFunc(a.Members, func(x, y *pb.Member) int { return cmp.Compare(x.ClientURLs[0], y.ClientURLs[0]) })
-	if len(a.Members) == 0 {
-		a.Members = []*pb.Member{{ID: idOf(ms.advertise), Name: hostname(), ClientURLs: []string{ms.advertise}}}
-	}
-	return in.SendMsg(a)
+	return a
 }
 
 // idOf makes members differ for tools that show them by number.
@@ -115,7 +124,14 @@ func (ms *members) session(ctx context.Context, c *clientv3.Client) error {
 	if err != nil {
 		return err
 	}
-	defer s.Close() // revokes the lease: new clients do not find the relay any more
+	defer func() { // new clients do not find the relay any more; the session itself would try for a minute
+		s.Orphan()
+		ending, cancel := context.WithTimeout(c.Ctx(), askTimeout)
+		defer cancel()
+		if _, err := c.Revoke(ending, lease.ID); err != nil {
+			ms.r.log.Warn("the registration could not be taken back, it ends by itself", "seconds", ms.r.cfg.ResolverTTL, "err", err)
+		}
+	}()
 	em, err := endpoints.NewManager(c, ms.r.cfg.ResolverPrefix)
 	if err != nil {
 		return err

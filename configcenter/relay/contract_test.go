@@ -14,6 +14,7 @@ import (
 // A gateway cannot tell the relay from an etcd. Each part of the suite has a
 // namespace of its own, which is empty.
 func TestContract(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	var n atomic.Int32
 	contract.Run(t, func(t *testing.T) contract.Center {

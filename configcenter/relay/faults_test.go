@@ -3,8 +3,11 @@ package relay_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -13,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"sluice/configcenter/embedded"
 	"sluice/configcenter/relay"
 )
 
@@ -83,6 +87,7 @@ func put(t testing.TB, c *clientv3.Client, key, value string) int64 {
 // A cluster that restarts costs no client its watch, and no event is lost or
 // comes twice.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := startEtcd(t, dir, "http://127.0.0.1:0")
 	url := s.URL()
@@ -110,6 +115,7 @@ func TestRestart(t *testing.T) {
 
 // A cluster that is restored from an old copy makes every watcher load anew.
 func TestRestored(t *testing.T) {
+	t.Parallel()
 	s := startEtcd(t, t.TempDir(), "http://127.0.0.1:0")
 	url := s.URL()
 	addr := start(t, relay.Config{Endpoints: []string{url}})
@@ -133,9 +139,40 @@ func TestRestored(t *testing.T) {
 	}
 }
 
+// Another cluster in the place of the one before makes every watcher load anew,
+// whatever its revision.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	s := startEtcd(t, t.TempDir(), "http://127.0.0.1:0")
+	url := s.URL()
+	addr := start(t, relay.Config{Endpoints: []string{url}})
+	w := watch(t, soon(t), dial(t, addr), all)
+	put(t, client(t, addr), "/k/a", "1")
+	w.events(1, 0)
+	other := startEtcd(t, t.TempDir(), "http://127.0.0.1:0")
+	c := client(t, strings.TrimPrefix(other.URL(), "http://"))
+	for i := range 20 {
+		put(t, c, "/k/b", fmt.Sprint(i))
+	}
+	file, dir := filepath.Join(t.TempDir(), "snapshot"), filepath.Join(t.TempDir(), "etcd")
+	err := embedded.Snapshot(soon(t), other.URL(), nil, file)
+	other.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(embedded.Restore(file, dir, nil))(t)
+	s.Stop()
+	s = startEtcd(t, dir, url)
+	defer s.Stop()
+	if m := w.until((*pb.WatchResponse).GetCanceled); m.CompactRevision == 0 {
+		t.Fatalf("got %v", m)
+	}
+}
+
 // Who does not read falls out of the history and is told so; the others get
 // everything.
 func TestSlow(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}, RingEvents: 64})
 	ctx := soon(t)
@@ -161,6 +198,7 @@ func TestSlow(t *testing.T) {
 
 // A long history is told in full to who asks for it, while more happens.
 func TestLongPast(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}, RingEvents: 200, Namespace: "/ns"})
 	c := client(t, store)
@@ -199,6 +237,7 @@ func TestLongPast(t *testing.T) {
 
 // Stopping ends the clients' watches so that they go elsewhere, and soon.
 func TestStop(t *testing.T) {
+	t.Parallel()
 	addr, stop := launch(t, relay.Config{Endpoints: []string{realEtcd(t)}}, "127.0.0.1:0")
 	w := watch(t, soon(t), dial(t, addr), all)
 	stop()
@@ -207,9 +246,32 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// A cluster that was away for long is found soon when it is back: the pauses
+// between tries do not grow on and on.
+func TestRetries(t *testing.T) {
+	t.Parallel()
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer l.Close()
+	w := must(pb.NewWatchClient(dial(t, start(t, relay.Config{Endpoints: []string{l.Addr().String()}}))).Watch(soon(t)))(t)
+	if err := w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: all}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.(*net.TCPListener).SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 12 { // gRPC itself would take more than three minutes for them
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatalf("after %d tries: %v", n, err)
+		}
+		conn.Close()
+	}
+}
+
 // A cluster that does not answer makes clients wait, and stops nobody from
 // stopping.
 func TestNoCluster(t *testing.T) {
+	t.Parallel()
 	addr, stop := launch(t, relay.Config{Endpoints: []string{"127.0.0.1:1"}}, "127.0.0.1:0")
 	w := must(pb.NewWatchClient(dial(t, addr)).Watch(soon(t)))(t)
 	if err := w.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: all}}); err != nil {

@@ -345,12 +345,21 @@ func (g *group) page(ring []batch, from, until int64) *page {
 	return p
 }
 
-// changed says whether something of the span happened after a revision, as far
-// as the feed knows; ok is false when it does not know.
-func (f *feed) changed(sp span, after int64) (changed bool, rev int64, ok bool) {
+// losses is how often the cluster went back so far: revisions of before are
+// another history's.
+func (f *feed) losses() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.failed != "" || f.closed || after+1 < f.first {
+	return f.lost
+}
+
+// changed says whether something of the span happened after a revision, as far
+// as the feed knows; ok is false when it does not know. lost is what losses said
+// before the revision was read.
+func (f *feed) changed(sp span, after, lost int64) (changed bool, rev int64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed != "" || f.closed || f.lost != lost || after+1 < f.first {
 		return false, 0, false
 	}
 	for i := since(f.ring, after+1); i < len(f.ring); i++ {

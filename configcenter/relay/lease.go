@@ -148,8 +148,7 @@ func (rn *renewer) run(ctx context.Context, rs *renewals) {
 		if err == nil {
 			continue
 		}
-		if !passing(err) {
-			rn.fail(err)
+		if !passing(err) && rn.fail(err) {
 			continue
 		}
 		if time.Since(begun) > longestPause {
@@ -160,16 +159,17 @@ func (rn *renewer) run(ctx context.Context, rs *renewals) {
 }
 
 // fail answers the request that made the cluster end the stream: the first one
-// without an answer, because it answers in order.
-func (rn *renewer) fail(err error) {
+// without an answer, because it answers in order. It says whether there is one.
+func (rn *renewer) fail(err error) bool {
 	rn.mu.Lock()
 	defer rn.mu.Unlock()
 	if len(rn.sent) == 0 {
-		return
+		return false
 	}
 	id := rn.sent[0]
 	rn.sent = rn.sent[1:]
 	rn.finish(id, nil, err)
+	return true
 }
 
 func (rn *renewer) finish(id int64, resp *pb.LeaseKeepAliveResponse, err error) {

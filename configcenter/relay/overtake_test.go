@@ -182,6 +182,7 @@ func overtaking(t *testing.T, test func(t *testing.T, store *clientv3.Client, up
 // A watcher that begins in the past misses nothing where an answer about
 // progress may come before the events.
 func TestPastOvertaken(t *testing.T) {
+	t.Parallel()
 	overtaking(t, func(t *testing.T, store *clientv3.Client, upstream string) {
 		const rounds, each = 4, 200
 		for i := range rounds {
@@ -206,6 +207,7 @@ func TestPastOvertaken(t *testing.T) {
 
 // No answer of the relay about progress comes before the events, and there is one.
 func TestProgressOvertaken(t *testing.T) {
+	t.Parallel()
 	overtaking(t, func(t *testing.T, store *clientv3.Client, upstream string) {
 		w := watch(t, soon(t), dial(t, start(t, relay.Config{Endpoints: []string{upstream}})), all)
 		for range 5 {

@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/etcd/client/v3/namespace"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 )
 
 // Config of a relay. Only Endpoints is required.
@@ -106,7 +107,8 @@ type Relay struct {
 // fetches is how many looks into the past the cluster has to answer at a time.
 const fetches = 2
 
-// New makes a relay. It does not wait for the cluster. Close ends it.
+// New makes a relay. It does not wait for the cluster, except to log in when
+// there is a User. Close ends it.
 func New(c Config) (*Relay, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
@@ -173,15 +175,22 @@ func orDefault[T comparable](v *T, def T) {
 	}
 }
 
+// dialTimeout bounds a connection to the cluster, and the login over it.
+const dialTimeout = 5 * time.Second
+
 // dial makes a client of the cluster.
 func (c *Config) dial(ctx context.Context, user, password string) (*clientv3.Client, error) {
 	cl, err := clientv3.New(clientv3.Config{
 		Context: ctx, Endpoints: c.Endpoints, TLS: c.UpstreamTLS, Username: user, Password: password, Logger: zap.NewNop(),
-		AutoSyncInterval: c.SyncInterval, DialTimeout: 5 * time.Second, DialKeepAliveTime: c.DialKeepAlive,
+		AutoSyncInterval: c.SyncInterval, DialTimeout: dialTimeout, DialKeepAliveTime: c.DialKeepAlive,
 		DialKeepAliveTimeout: c.DialKeepAliveTimeout, PermitWithoutStream: c.PermitWithoutStream,
 		MaxCallSendMsgSize: c.MaxSendBytes, MaxCallRecvMsgSize: c.MaxRecvBytes,
-		DialOptions: []grpc.DialOption{grpc.WithDefaultCallOptions(
-			grpc.MaxCallSendMsgSize(c.MaxSendBytes), grpc.MaxCallRecvMsgSize(c.MaxRecvBytes))},
+		DialOptions: []grpc.DialOption{
+			grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(c.MaxSendBytes), grpc.MaxCallRecvMsgSize(c.MaxRecvBytes)),
+			// Without this gRPC waits up to two minutes before it tries again.
+			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: dialTimeout,
+				Backoff: grpcbackoff.Config{BaseDelay: shortestPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: longestPause}}),
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("etcd relay: endpoints %q: %w", c.Endpoints, err)

@@ -2,7 +2,6 @@ package relay_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,17 +22,9 @@ import (
 )
 
 // patience is how long anything may take before a test gives up.
-const patience = time.Minute
-
-// Three members leave connections to each other behind, which cannot be told
-// from what the relay must not leave.
-var cluster = flag.Bool("cluster", false, "run what needs three members, without a look at goroutines left")
+const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if *cluster {
-		os.Exit(m.Run())
-	}
 	code := m.Run()
 	// What etcd itself leaves behind, after a lock in its own service.
 	options := []goleak.Option{

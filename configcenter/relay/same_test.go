@@ -28,6 +28,7 @@ var (
 // What is watched through the relay is what is watched in etcd: the same
 // watches on both, while one of them is written to.
 func TestSame(t *testing.T) {
+	t.Parallel()
 	s := *seed
 	if s == 0 {
 		s = uint64(time.Now().UnixNano())

@@ -19,6 +19,9 @@ import (
 // with TLS including the handshake.
 const sniffTimeout = 10 * time.Second
 
+// idleTimeout is how long an HTTP connection may wait for its next request.
+const idleTimeout = 2 * time.Minute
+
 // grace is how long calls under way have when serving ends. Watches end with
 // it: their clients go on elsewhere.
 const grace = time.Second
@@ -53,7 +56,7 @@ func (r *Relay) Serve(ctx context.Context, l net.Listener) error {
 		l = tls.NewListener(l, c)
 	}
 	g := r.NewServer()
-	web := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: sniffTimeout, ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug)}
+	web := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: sniffTimeout, IdleTimeout: idleTimeout, ErrorLog: slog.NewLogLogger(r.log.Handler(), slog.LevelDebug)}
 	m := cmux.New(l)
 	m.SetReadTimeout(sniffTimeout)
 	rpc, plain := m.Match(cmux.HTTP2()), m.Match(cmux.Any())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,6 +34,7 @@ func until(t testing.TB, what string, is func() bool) {
 
 // Clients in a namespace see it as everything, and nothing else.
 func TestNamespace(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}, Namespace: "/ns/"})
 	in, out := client(t, addr), client(t, store)
@@ -76,6 +78,7 @@ func TestNamespace(t *testing.T) {
 
 // The library's own locks and elections work through the relay, and its streamed reads.
 func TestConcurrency(t *testing.T) {
+	t.Parallel()
 	c := client(t, start(t, relay.Config{Endpoints: []string{realEtcd(t)}}))
 	s := must(concurrency.NewSession(c, concurrency.WithTTL(30)))(t)
 	defer s.Close()
@@ -98,6 +101,7 @@ func TestConcurrency(t *testing.T) {
 
 // Relays that are registered know each other, and clients that sync find all.
 func TestRegistration(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	conf := relay.Config{Endpoints: []string{store}, ResolverPrefix: "/relays", ResolverTTL: 60}
 	one := start(t, conf)
@@ -120,6 +124,7 @@ func TestRegistration(t *testing.T) {
 // Keep-alives of many clients for one lease are few in the cluster; and a lease
 // that nobody keeps alive ends.
 func TestKeepAlive(t *testing.T) {
+	t.Parallel()
 	addr := start(t, relay.Config{Endpoints: []string{realEtcd(t)}})
 	c := client(t, addr)
 	ctx := soon(t)
@@ -168,6 +173,7 @@ func TestKeepAlive(t *testing.T) {
 
 // Watchers of a prefix, of its parts and of its keys share one watch.
 func TestCoalescing(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}})
 	ctx := soon(t)
@@ -197,6 +203,7 @@ func TestCoalescing(t *testing.T) {
 
 // Watchers that want it hear the revision when nothing happens; the others do not.
 func TestProgress(t *testing.T) {
+	t.Parallel()
 	store := realEtcd(t)
 	addr := start(t, relay.Config{Endpoints: []string{store}, ProgressInterval: 100 * time.Millisecond})
 	w := watch(t, soon(t), dial(t, addr), all)
@@ -213,8 +220,37 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// An answer that is kept does not outlive the state of the cluster that it is of.
+func TestCacheRestored(t *testing.T) {
+	t.Parallel()
+	s := startEtcd(t, t.TempDir(), "http://127.0.0.1:0")
+	url := s.URL()
+	addr := start(t, relay.Config{Endpoints: []string{url}})
+	c := client(t, addr)
+	for range 5 {
+		put(t, c, "/k/1", "old")
+	}
+	w := watch(t, soon(t), dial(t, addr), all)
+	get := func() string {
+		t.Helper()
+		return string(must(c.Get(soon(t), "/k/", clientv3.WithPrefix(), clientv3.WithSerializable()))(t).Kvs[0].Value)
+	}
+	until(t, "the answer is kept", func() bool { get(); return metric(t, addr, "etcd_grpc_proxy_cache_hits_total") > 0 })
+	s.Stop()
+	s = startEtcd(t, t.TempDir(), url)
+	defer s.Stop()
+	w.until((*pb.WatchResponse).GetCanceled)
+	w.create(all)
+	put(t, client(t, strings.TrimPrefix(url, "http://")), "/k/1", "new")
+	w.events(1, 0)
+	if got := get(); got != "new" {
+		t.Fatalf("got %q", got)
+	}
+}
+
 // What is read again and again is answered by the relay, until it is written.
 func TestCache(t *testing.T) {
+	t.Parallel()
 	for name, namespace := range map[string]string{"plain": "", "namespace": "/ns"} {
 		t.Run(name, func(t *testing.T) {
 			store := realEtcd(t)
@@ -249,5 +285,22 @@ func TestCache(t *testing.T) {
 			until(t, "the other write is read", func() bool { return len(get(ctx).Kvs) == 1 })
 			until(t, "the revision is told", func() bool { return get(ctx).Header.Revision >= rev })
 		})
+	}
+}
+
+// A registered relay stops soon, also when its cluster does not answer any more.
+func TestStopRegistered(t *testing.T) {
+	t.Parallel()
+	s := startEtcd(t, t.TempDir(), "http://127.0.0.1:0")
+	addr, stop := launch(t, relay.Config{Endpoints: []string{s.URL()}, ResolverPrefix: "/relays", ResolverTTL: 600}, "127.0.0.1:0")
+	c := client(t, strings.TrimPrefix(s.URL(), "http://"))
+	until(t, "the relay is registered", func() bool { return must(c.Get(soon(t), "/relays/http://"+addr))(t).Count == 1 })
+	s.Stop()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	select {
+	case <-stopped:
+	case <-time.After(patience / 2):
+		t.Fatal("the relay does not stop")
 	}
 }

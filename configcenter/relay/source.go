@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -28,6 +29,8 @@ type source struct {
 	wide  []*feed // those of more than one key
 	up    *upstream
 	asked time.Time
+	// cluster is the id of the one that the feeds' revisions are of; 0: none yet.
+	cluster uint64
 }
 
 type feedKey struct {
@@ -334,28 +337,31 @@ func (s *source) created(ctx context.Context, u *upstream, m *pb.WatchResponse) 
 	f.mu.Lock()
 	rev := f.rev
 	f.mu.Unlock()
-	if m.Header.Revision < rev && !u.checked {
+	cluster := cmp.Or(m.Header.ClusterId, s.cluster)
+	s.cluster = cmp.Or(s.cluster, cluster)
+	if (m.Header.Revision < rev || cluster != s.cluster) && !u.checked {
 		u.checked = true
 		key := f.span.within(s.r.cfg.Namespace).key
-		s.r.runs.Go(func() { s.regress(ctx, key, rev) }) // ends when the cluster answers or ctx ends
+		s.r.runs.Go(func() { s.regress(ctx, key, rev, cluster) }) // ends when the cluster answers or ctx ends
 	}
 	return nil
 }
 
-// regress finds out whether the cluster went back behind what is known, as one
-// does that was restored from a backup.
-func (s *source) regress(ctx context.Context, key string, known int64) {
+// regress finds out whether the cluster went back behind what is known, or is
+// another one, as after it was restored from a backup.
+func (s *source) regress(ctx context.Context, key string, known int64, cluster uint64) {
 	var now int64
 	err := persist(ctx, func() (err error) {
 		now, err = s.r.revision(ctx, s.token, key)
 		return err
 	})
-	if err != nil || now >= known {
-		return // the member was behind, not the cluster
-	}
-	s.r.log.Error("the cluster went back to an older state, all watchers must load it anew", "rev", now, "known", known)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil || now >= known && cluster == s.cluster {
+		return // the member was behind, not the cluster
+	}
+	s.cluster = cluster
+	s.r.log.Error("the cluster went back to an older state or is another one, all watchers must load it anew", "rev", now, "known", known)
 	for _, f := range s.feeds {
 		f.compacted(now+1, true)
 		if s.up != nil {

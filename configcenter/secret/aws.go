@@ -86,7 +86,7 @@ func (r *Resolver) awsSecret(ctx context.Context, c *awsConf, name string) (stri
 	case strings.Contains(answer.Type, errNotThere.Error()):
 		return "", fmt.Errorf("invalid status code %d, %w", status, errNotThere)
 	}
-	return "", fmt.Errorf("invalid status code %d, %s", status, firstOf(text))
+	return "", fmt.Errorf("invalid status code %d, %s", status, firstOf(status, text))
 }
 
 // signature makes AWS's signature, version 4, of a POST to "/".

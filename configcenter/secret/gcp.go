@@ -109,7 +109,7 @@ func (r *Resolver) gcpSecret(ctx context.Context, a *gcpAuth, name string) ([]by
 		return nil, err
 	}
 	if status != http.StatusOK {
-		return nil, fmt.Errorf("invalid status code %d, %s", status, firstOf(text))
+		return nil, fmt.Errorf("invalid status code %d, %s", status, firstOf(status, text))
 	}
 	var answer struct {
 		Payload struct {
@@ -145,7 +145,7 @@ func (r *Resolver) gcpToken(ctx context.Context, a *gcpAuth) (string, error) {
 		ExpiresIn   int64  `json:"expires_in"`
 	}
 	if err := json.Unmarshal(text, &answer); status != http.StatusOK || err != nil || answer.AccessToken == "" {
-		return "", fmt.Errorf("invalid status code %d, %s", status, firstOf(text))
+		return "", fmt.Errorf("invalid status code %d, %s", status, firstOf(status, text))
 	}
 	const early = time.Minute
 	r.tokens.Add(id, found{value: answer.AccessToken, until: now.Add(time.Duration(answer.ExpiresIn)*time.Second - early)})

@@ -383,3 +383,24 @@ func TestUnknownManager(t *testing.T) {
 		t.Errorf("%v, %d failures kept", err, r.fails.Len())
 	}
 }
+
+// An answer that cannot be read may have the secret in it: errors do not show it.
+func TestAnswersAreNotShown(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`{"data":{"k":"hunter2"},"SecretString":"hunter2"`)) // cut off
+	}))
+	defer server.Close()
+	r, err := NewResolver(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, conf := range map[string]string{
+		"$secret://vault/1/a/k": `{"uri":"` + server.URL + `","prefix":"kv","token":"t"}`,
+		"$secret://aws/1/a":     `{"endpoint_url":"` + server.URL + `","access_key_id":"a","secret_access_key":"b"}`,
+	} {
+		_, err := r.Value(t.Context(), ref, func(string) json.RawMessage { return json.RawMessage(conf) })
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", ref, err)
+		}
+	}
+}

@@ -45,7 +45,7 @@ func (r *Resolver) vault(ctx context.Context, raw json.RawMessage, key string) (
 	if c.Namespace != "" {
 		header.Set("X-Vault-Namespace", c.Namespace)
 	}
-	_, body, err := r.call(ctx, http.MethodGet, c.URI+path.Clean("/v1/"+c.Prefix+"/"+main), header, "{}")
+	status, body, err := r.call(ctx, http.MethodGet, c.URI+path.Clean("/v1/"+c.Prefix+"/"+main), header, "{}")
 	if err != nil {
 		return nil, fmt.Errorf("failed to retrtive data from vault kv engine: %w", err)
 	}
@@ -53,14 +53,18 @@ func (r *Resolver) vault(ctx context.Context, raw json.RawMessage, key string) (
 		Data json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil || len(answer.Data) == 0 || string(answer.Data) == "null" {
-		return nil, fmt.Errorf("failed to decode result, res: %s", firstOf(body))
+		return nil, fmt.Errorf("failed to decode result, res: %s", firstOf(status, body))
 	}
 	return memberOf(answer.Data, sub)
 }
 
-// firstOf is the beginning of a manager's complaint.
-func firstOf(body []byte) string {
+// firstOf is the beginning of a manager's complaint. An answer that is none may
+// have the secret in it.
+func firstOf(status int, body []byte) string {
 	const most = 200
+	if status == http.StatusOK {
+		return "an answer that cannot be read"
+	}
 	return strings.TrimSpace(string(body[:min(most, len(body))]))
 }
 
