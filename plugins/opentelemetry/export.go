@@ -62,19 +62,27 @@ func openProcessor(env *plugins.Env, md *metadata) (sdk.SpanProcessor, func(), e
 	return p, release, nil
 }
 
+// The schema bounds none of these, and the SDK takes them as they are: it makes
+// the whole queue at once, and without a time to wait it never rests.
+const (
+	maxQueue = 1 << 20 // spans
+	minWait  = time.Millisecond
+	maxWait  = time.Hour
+)
+
 func (md *metadata) batch() []sdk.BatchSpanProcessorOption {
 	wait := 2.0
 	for _, t := range []float64{md.Batch.InactiveTimeout, md.Batch.BatchTimeout} {
 		if t > 0 {
-			wait = t
+			wait = min(max(t, minWait.Seconds()), maxWait.Seconds())
 			break
 		}
 	}
 	opts := []sdk.BatchSpanProcessorOption{sdk.WithBatchTimeout(time.Duration(wait * float64(time.Second)))}
 	queue := 2048
 	if n := md.Batch.MaxQueueSize; n > 0 {
-		queue = n
-		opts = append(opts, sdk.WithMaxQueueSize(n))
+		queue = min(n, maxQueue)
+		opts = append(opts, sdk.WithMaxQueueSize(queue))
 	}
 	size := 256
 	if n := md.Batch.MaxExportBatchSize; n > 0 {
