@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -104,7 +106,8 @@ func (md *metadata) exporter(log *slog.Logger) (sdk.SpanExporter, error) {
 		otlptracehttp.WithEndpointURL(strings.TrimSuffix(address, "/")+"/v1/traces"),
 		otlptracehttp.WithHeaders(headers),
 		otlptracehttp.WithTimeout(time.Duration(md.Collector.RequestTimeout)*time.Second),
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}),
+		otlptracehttp.WithProxy(func(*http.Request) (*url.URL, error) { return nil, nil })) // not the environment's
 	if err != nil {
 		return nil, fmt.Errorf("collector: %w", err)
 	}
