@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"time"
 
 	"sluice/plugins"
@@ -74,13 +75,18 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 
 func (c *config) sender(client *httpout.Client) batch.Send {
 	header := http.Header{"Content-Type": {"application/json"}}
+	place := "" // the endpoint without what may be a secret
+	if u, err := url.Parse(c.Endpoint); err == nil {
+		u.User, u.RawQuery = nil, ""
+		place = u.String()
+	}
 	return func(ctx context.Context, spans [][]byte) error {
 		a, err := client.Do(ctx, http.MethodPost, c.Endpoint, header, sending.JSON(spans))
 		if err != nil {
 			return err
 		}
 		if a.Status < 200 || a.Status >= 300 {
-			return fmt.Errorf("failed: %s %d", c.Endpoint, a.Status)
+			return fmt.Errorf("failed: %s %d", place, a.Status)
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package zipkin
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -186,6 +187,27 @@ func TestReportVersion1(t *testing.T) {
 func TestNotSampled(t *testing.T) {
 	if got := spans(t, "", "X-B3-Sampled: 0"); len(got) != 0 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestFailure: services behind the protocol take their key in the query.
+func TestFailure(t *testing.T) {
+	var text strings.Builder
+	env := plugintest.Env()
+	env.Log = slog.New(slog.NewTextHandler(&text, nil))
+	sink := plugintest.NewSink(t, plugintest.Failing)
+	p, err := plugintest.Try(&Plugin, env, `{"sample_ratio":1,"endpoint":"`+strings.Replace(sink.URL, "//", "//user:canary@", 1)+`/api?Api-Key=canary"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := plugintest.Request("GET", "/")
+	if _, err := p.Rewrite(c); err != nil {
+		t.Fatal(err)
+	}
+	p.Log(c)
+	p.Close()
+	if want := "failed: " + sink.URL + "/api 500"; !strings.Contains(text.String(), want) || strings.Contains(text.String(), "canary") {
+		t.Errorf("the log is %s, want %s", &text, want)
 	}
 }
 
