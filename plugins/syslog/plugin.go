@@ -6,16 +6,19 @@ import (
 	"context"
 	"crypto/tls"
 	_ "embed"
+	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"sluice/plugins"
 	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/logentry"
+	"sluice/plugins/internal/netout"
 )
 
 //go:embed schema.json
@@ -59,7 +62,7 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.send)
+	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(env.Log))
 	if err != nil {
 		return plugins.Phases{}, err
 	}
@@ -81,33 +84,39 @@ func (l *logger) log(c *plugins.Ctx) {
 	l.queue.Push(c, slices.Concat(b, l.entry.Entry(c), []byte{'\n'}))
 }
 
-// send opens a connection for each batch: on a kept one nobody would notice
+// sender opens a connection for each batch: on a kept one nobody would notice
 // that the server is gone until a batch is lost. A datagram holds one message.
-func (c *config) send(ctx context.Context, entries [][]byte) error {
-	limit := time.Duration(c.Timeout) * time.Millisecond
-	d := net.Dialer{Timeout: limit}
-	conn, err := d.DialContext(ctx, c.SockType, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
-	if err != nil {
-		return fmt.Errorf("failed to log message: %w", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
-	if c.TLS && c.SockType == "tcp" {
-		// As in APISIX, the certificate is not verified.
-		conn = tls.Client(conn, &tls.Config{ServerName: c.Host, InsecureSkipVerify: true})
-	}
-	for i, e := range entries {
-		if len(e) > c.DropLimit {
-			continue
+func (c *config) sender(log *slog.Logger) batch.Send {
+	return func(ctx context.Context, messages [][]byte) error {
+		if !slices.ContainsFunc(messages, c.fits) {
+			return nil
 		}
-		if _, err := conn.Write(e); err != nil {
-			return &batch.PartialError{Done: i, Err: fmt.Errorf("failed to log message: %w", err)}
+		conn, err := netout.Dial(ctx, c.SockType, c.Host, c.Port, time.Duration(c.Timeout)*time.Millisecond)
+		if err != nil {
+			return fmt.Errorf("failed to log message: %w", err)
 		}
+		defer conn.Close()
+		if c.TLS && c.SockType == "tcp" {
+			// As in APISIX, the certificate is not verified.
+			conn = tls.Client(conn, &tls.Config{ServerName: c.Host, InsecureSkipVerify: true})
+		}
+		for i, m := range messages {
+			if !c.fits(m) {
+				continue
+			}
+			_, err := conn.Write(m)
+			switch {
+			case errors.Is(err, syscall.EMSGSIZE):
+				log.Error("failed to log message: too long for a datagram", "bytes", len(m))
+			case err != nil:
+				return &batch.PartialError{Done: i, Err: fmt.Errorf("failed to log message: %w", err)}
+			}
+		}
+		if secured, ok := conn.(*tls.Conn); ok {
+			return secured.CloseWrite()
+		}
+		return nil
 	}
-	if secured, ok := conn.(*tls.Conn); ok {
-		return secured.CloseWrite()
-	}
-	return nil
 }
+
+func (c *config) fits(message []byte) bool { return len(message) <= c.DropLimit }

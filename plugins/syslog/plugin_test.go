@@ -1,6 +1,7 @@
 package syslog
 
 import (
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -45,6 +46,39 @@ func TestUDP(t *testing.T) {
 		if n, err := conn.Read(b); err != nil || string(b[:n]) != message(target) {
 			t.Errorf("got %s, %v", b[:n], err)
 		}
+	}
+}
+
+// TestTooLongForADatagram loses that message, and not those behind it.
+func TestTooLongForADatagram(t *testing.T) {
+	conn, port := plugintest.Datagrams(t)
+	env := environment()
+	var text strings.Builder
+	env.Log = slog.New(slog.NewTextHandler(&text, nil))
+	plugintest.Log(t, &Plugin, env, `{"host":"127.0.0.1","sock_type":"udp","port":`+port+`,"log_format":{"uri":"$request_uri"}}`,
+		"/1", "/"+strings.Repeat("x", 70_000), "/2")
+	b := make([]byte, 2000)
+	for _, target := range []string{"/1", "/2"} {
+		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := conn.Read(b); err != nil || string(b[:n]) != message(target) {
+			t.Errorf("got %s, %v", b[:n], err)
+		}
+	}
+	if !strings.Contains(text.String(), "too long for a datagram") {
+		t.Errorf("the log is %q", &text)
+	}
+}
+
+// TestNothingToSend is no failure: nobody need be asked.
+func TestNothingToSend(t *testing.T) {
+	env := environment()
+	var text strings.Builder
+	env.Log = slog.New(slog.NewTextHandler(&text, nil))
+	plugintest.Log(t, &Plugin, env, `{"host":"127.0.0.1","port":1,"tls":true,"drop_limit":10}`, "/1")
+	if text.Len() != 0 {
+		t.Errorf("the log is %q", &text)
 	}
 }
 
