@@ -45,11 +45,6 @@ type config struct {
 	batch.Config
 }
 
-type logger struct {
-	entry *logentry.Log
-	queue *batch.Queue
-}
-
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	entry, err := logentry.New(&c.Options, env)
 	if err != nil {
@@ -60,19 +55,8 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(client))
-	if err != nil {
-		closeClient()
-		return plugins.Phases{}, err
-	}
-	l := &logger{entry, queue}
-	return plugins.Phases{
-		Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log,
-		Close: func() { closeQueue(); closeClient() },
-	}, nil
+	return batch.Phases(env, &c.Config, c, entry, c.sender(client), closeClient)
 }
-
-func (l *logger) log(c *plugins.Ctx) { l.queue.Push(c, l.entry.Entry(c)) }
 
 func (c *config) sender(client *httpout.Client) batch.Send {
 	header := http.Header{"Content-Type": {"application/json"}, "X-ClickHouse-User": {c.User},

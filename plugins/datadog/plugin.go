@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"sluice/plugins"
 	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/logentry"
+	"sluice/plugins/internal/netout"
 )
 
 //go:embed schema.json
@@ -166,13 +166,15 @@ func (m *meter) names(c *plugins.Ctx) (route, service string) {
 	return route, service
 }
 
+// callTimeout bounds the look-up of the server's name.
+const callTimeout = 5 * time.Second
+
 // maxDatagram is what an agent takes in one piece, in bytes.
 const maxDatagram = 8192
 
 // send writes a datagram for each request, or for each metric when it is too long.
 func (md *metadata) send(ctx context.Context, entries [][]byte) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "udp", net.JoinHostPort(md.Host, strconv.Itoa(md.Port)))
+	conn, err := netout.Dial(ctx, "udp", md.Host, md.Port, callTimeout)
 	if err != nil {
 		return fmt.Errorf("failed to connect to UDP server: host[%s] port[%d] err: %w", md.Host, md.Port, err)
 	}
