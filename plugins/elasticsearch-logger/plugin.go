@@ -55,8 +55,7 @@ type config struct {
 }
 
 type logger struct {
-	entry *logentry.Log
-	queue *batch.Queue
+	*logentry.Log
 	index index
 	now   func() time.Time
 }
@@ -75,22 +74,13 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(client))
-	if err != nil {
-		closeClient()
-		return plugins.Phases{}, err
-	}
-	l := &logger{entry, queue, ix, env.Now}
-	return plugins.Phases{
-		Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log,
-		Close: func() { closeQueue(); closeClient() },
-	}, nil
+	return batch.Phases(env, &c.Config, c, &logger{entry, ix, env.Now}, c.sender(client), closeClient)
 }
 
-// log collects the name of the index as JSON, and behind a line break the entry.
-func (l *logger) log(c *plugins.Ctx) {
+// Entry is the name of the index as JSON, and behind a line break the usual entry.
+func (l *logger) Entry(c *plugins.Ctx) []byte {
 	name := logentry.AppendString(nil, l.index.render(c, l.now()))
-	l.queue.Push(c, slices.Concat(name, []byte{'\n'}, l.entry.Entry(c)))
+	return slices.Concat(name, []byte{'\n'}, l.Log.Entry(c))
 }
 
 func (c *config) sender(client *httpout.Client) batch.Send {

@@ -48,9 +48,8 @@ type config struct {
 }
 
 type logger struct {
-	entry *logentry.Log
-	queue *batch.Queue
-	now   func() time.Time
+	*logentry.Log
+	now func() time.Time
 }
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
@@ -65,20 +64,14 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 		*config
 		Metadata json.RawMessage
 	}{c, env.Metadata}
-	queue, closeQueue, err := batch.Open(env, &c.Config, content, c.sender(client, entry))
-	if err != nil {
-		closeClient()
-		return plugins.Phases{}, err
-	}
-	l := &logger{entry, queue, env.Now}
-	return plugins.Phases{Access: entry.Access(), Log: l.log, Close: func() { closeQueue(); closeClient() }}, nil
+	return batch.Phases(env, &c.Config, content, &logger{entry, env.Now}, c.sender(client, entry), closeClient)
 }
 
-// log collects the time, and behind a space the entry; the event is made of
+// Entry is the time, and behind a space the usual entry; the event is made of
 // them when it is sent.
-func (l *logger) log(c *plugins.Ctx) {
+func (l *logger) Entry(c *plugins.Ctx) []byte {
 	now := plugins.AppendSeconds(nil, time.Duration(l.now().UnixNano()))
-	l.queue.Push(c, slices.Concat(now, []byte{' '}, l.entry.Entry(c)))
+	return slices.Concat(now, []byte{' '}, l.Log.Entry(c))
 }
 
 // usual are the parts of an entry that an event has.

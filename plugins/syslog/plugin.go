@@ -51,10 +51,9 @@ type config struct {
 }
 
 type logger struct {
-	entry *logentry.Log
-	queue *batch.Queue
-	now   func() time.Time
-	tail  string // of the header: program and process
+	*logentry.Log
+	now  func() time.Time
+	tail string // of the header: program and process
 }
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
@@ -62,26 +61,22 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(env.Log))
-	if err != nil {
-		return plugins.Phases{}, err
-	}
-	l := &logger{entry, queue, env.Now, " apisix " + strconv.Itoa(os.Getpid()) + " - - "}
-	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log, Close: closeQueue}, nil
+	l := &logger{entry, env.Now, " apisix " + strconv.Itoa(os.Getpid()) + " - - "}
+	return batch.Phases(env, &c.Config, c, l, c.sender(env.Log), nil)
 }
 
 // timestamp is the layout of the time in a message.
 const timestamp = "2006-01-02T15:04:05.000Z"
 
-// log makes a message of facility SYSLOG and severity INFO; its host is the
-// one that the client asked for.
-func (l *logger) log(c *plugins.Ctx) {
+// Entry is a message of facility SYSLOG and severity INFO; its host is the one
+// that the client asked for.
+func (l *logger) Entry(c *plugins.Ctx) []byte {
 	b := append(c.Scratch(), "<46>1 "...)
 	b = l.now().UTC().AppendFormat(b, timestamp)
 	b = append(b, ' ')
 	b = append(b, c.Var("host")...)
 	b = append(b, l.tail...)
-	l.queue.Push(c, slices.Concat(b, l.entry.Entry(c), []byte{'\n'}))
+	return slices.Concat(b, l.Log.Entry(c), []byte{'\n'})
 }
 
 // sender opens a connection for each batch: on a kept one nobody would notice
