@@ -38,6 +38,18 @@ func TestTCP(t *testing.T) {
 	}
 }
 
+// TestVariables: making the entry must not disturb what stands before it.
+func TestVariables(t *testing.T) {
+	l, port := plugintest.Listen(t)
+	got := plugintest.Sent(l)
+	plugintest.Log(t, &Plugin, environment(), `{"host":"127.0.0.1","port":`+port+
+		`,"log_format":{"a":"$request_time","b":"$bytes_sent","c":"$msec","d":"$request_length","e":"$remote_addr","f":"$status","g":"$remote_port"}}`, "/1")
+	want := strings.SplitAfter(message("/1"), " - - ")[0]
+	if text := <-got; !strings.HasPrefix(text, want+`{"a":`) {
+		t.Errorf("got %s, want %s…", text, want)
+	}
+}
+
 func TestUDP(t *testing.T) {
 	conn, port := plugintest.Datagrams(t)
 	plugintest.Log(t, &Plugin, environment(), `{"host":"127.0.0.1","sock_type":"udp","port":`+port+`,"log_format":{"uri":"$request_uri"}}`, "/1", "/2")
