@@ -141,7 +141,7 @@ func (c *config) sender(client *httpout.Client, entry *logentry.Log) batch.Send 
 		}
 		if a.Status != 200 {
 			var answer struct{ Text string }
-			if json.Unmarshal(a.Body, &answer) == nil {
+			if json.Unmarshal(a.Body, &answer) == nil && answer.Text != "" {
 				return fmt.Errorf("failed to send splunk, %s", answer.Text)
 			}
 			return fmt.Errorf("failed to send splunk, http status code: %d", a.Status)
