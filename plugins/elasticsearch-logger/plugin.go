@@ -8,11 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/plugins"
@@ -74,7 +74,7 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	return batch.Phases(env, &c.Config, c, &logger{entry, ix, env.Now}, c.sender(client), closeClient)
+	return batch.Phases(env, &c.Config, c, &logger{entry, ix, env.Now}, c.sender(client, env.Log), closeClient)
 }
 
 // Entry is the name of the index as JSON, and behind a line break the usual entry.
@@ -83,8 +83,8 @@ func (l *logger) Entry(c *plugins.Ctx) []byte {
 	return slices.Concat(name, []byte{'\n'}, l.Log.Entry(c))
 }
 
-func (c *config) sender(client *httpout.Client) batch.Send {
-	s := &server{config: c, client: client, header: http.Header{}}
+func (c *config) sender(client *httpout.Client, log *slog.Logger) batch.Send {
+	s := &server{config: c, client: client, log: log, header: http.Header{}}
 	if c.Auth != nil {
 		s.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Auth.Username+":"+c.Auth.Password)))
 	}
@@ -102,10 +102,9 @@ func (c *config) sender(client *httpout.Client) batch.Send {
 type server struct {
 	*config
 	client       *httpout.Client
+	log          *slog.Logger
 	header, bulk http.Header
-
-	mu    sync.Mutex
-	major string // of its version; "" while unknown
+	major        string // of its version; "" while unknown
 }
 
 func (s *server) address() string { return s.EndpointAddrs[rand.IntN(len(s.EndpointAddrs))] }
@@ -133,15 +132,25 @@ func (s *server) send(ctx context.Context, entries [][]byte) error {
 // version asks once for the server's version; one that does not tell is taken
 // for a present one, and asked again with the next batch.
 func (s *server) version(ctx context.Context) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.major == "" {
-		if a, err := s.client.Do(ctx, http.MethodGet, s.address(), s.header, nil); err == nil && a.Status == 200 {
-			var about struct{ Version struct{ Number string } }
-			if json.Unmarshal(a.Body, &about) == nil {
-				s.major, _, _ = strings.Cut(about.Version.Number, ".")
-			}
+		major, err := s.askVersion(ctx)
+		if err != nil {
+			s.log.Error("failed to get Elasticsearch version: " + err.Error())
 		}
+		s.major = major
 	}
 	return s.major
+}
+
+func (s *server) askVersion(ctx context.Context) (string, error) {
+	a, err := s.client.Do(ctx, http.MethodGet, s.address(), s.header, nil)
+	if err != nil {
+		return "", err
+	}
+	var about struct{ Version struct{ Number string } }
+	if err := json.Unmarshal(a.Body, &about); err != nil || a.Status != 200 || about.Version.Number == "" {
+		return "", fmt.Errorf("server returned status: %d, body: %s", a.Status, a.Body)
+	}
+	major, _, _ := strings.Cut(about.Version.Number, ".")
+	return major, nil
 }
