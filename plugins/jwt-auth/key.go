@@ -78,20 +78,23 @@ func newConsumer(conf json.RawMessage) (any, error) {
 	return own, nil
 }
 
-// verify checks the signature of t.
-func (own *credential) verify(t *token) error {
+// verify checks the signature of t, which it decodes behind scratch.
+func (own *credential) verify(t *token, scratch []byte) error {
 	switch {
 	case t.algorithm != own.algorithm:
 		return errors.New("algorithm mismatch, expected " + own.algorithm)
 	case own.unusable != nil:
 		return own.unusable
-	case t.signature == nil:
+	}
+	signature, err := strict.AppendDecode(scratch, []byte(t.signature))
+	switch {
+	case err != nil:
 		return errors.New("failed to decode signature")
 	case own.mac != nil:
-		if own.mac.Verify(t.signed, t.signature) {
+		if own.mac.Verify(t.signed, signature) {
 			return nil
 		}
-	case own.method.Verify(t.signed, t.signature, own.public) == nil:
+	case own.method.Verify(t.signed, signature, own.public) == nil:
 		return nil
 	}
 	return errors.New("signature mismatch")
