@@ -16,11 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func environment() *plugins.Env {
-	env := plugintest.Env()
-	env.Now = func() time.Time { return time.Unix(1000, 500_000_000) }
-	return env
-}
+func environment() *plugins.Env { return plugintest.At(time.Unix(1000, 500_000_000)) }
 
 func TestLog(t *testing.T) {
 	host, err := os.Hostname()

@@ -22,11 +22,7 @@ func message(target string) string {
 		` - - {"uri":"` + target + `","route_id":"1"}` + "\n"
 }
 
-func environment() *plugins.Env {
-	env := plugintest.Env()
-	env.Now = func() time.Time { return time.Unix(1000, 500_000_000) }
-	return env
-}
+func environment() *plugins.Env { return plugintest.At(time.Unix(1000, 500_000_000)) }
 
 func TestTCP(t *testing.T) {
 	l, port := plugintest.Listen(t)
