@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"sluice/plugins"
+	"sluice/plugins/internal/httpout"
 )
 
 type metadata struct {
@@ -97,6 +98,10 @@ func (md *metadata) exporter(log *slog.Logger) (sdk.SpanExporter, error) {
 	address := md.Collector.Address
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
+	}
+	// The SDK would say it on its own and send to another place.
+	if err := httpout.CheckAddress(address); err != nil {
+		return nil, fmt.Errorf("collector.address: %w", err)
 	}
 	headers := map[string]string{}
 	for name, value := range md.Collector.RequestHeaders {

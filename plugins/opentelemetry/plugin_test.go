@@ -215,13 +215,23 @@ func TestTraceIDOfRequest(t *testing.T) {
 	}
 }
 
-func TestWithoutMetadata(t *testing.T) {
-	var text strings.Builder
-	env := plugintest.Env()
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
-	p, err := plugintest.Try(&Plugin, env, `{}`)
-	if err != nil || p.Rewrite != nil || !strings.Contains(text.String(), "plugin_metadata is required for opentelemetry plugin") {
-		t.Errorf("%v %s", err, text.String())
+// TestNothingToSendTo: requests go on, and the log says why there are no spans.
+func TestNothingToSendTo(t *testing.T) {
+	for metadata, want := range map[string]string{
+		``:                                     "plugin_metadata is required for opentelemetry plugin",
+		`{"collector":{"address":"a b:4318"}}`: `collector.address: uri \"http://a b:4318\" is no http or https address`,
+		`{"collector":{"address":"grpc://a:4317"}}`: `collector.address: uri \"grpc://a:4317\" is no http or https address`,
+	} {
+		var text strings.Builder
+		env := plugintest.Env()
+		env.Log = slog.New(slog.NewJSONHandler(&text, nil))
+		if metadata != "" {
+			env.Metadata = json.RawMessage(metadata)
+		}
+		p, err := plugintest.Try(&Plugin, env, `{}`)
+		if err != nil || p.Rewrite != nil || !strings.Contains(text.String(), want) {
+			t.Errorf("%s: %v %s", metadata, err, text.String())
+		}
 	}
 }
 
