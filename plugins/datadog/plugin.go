@@ -50,7 +50,6 @@ type metadata struct {
 
 type meter struct {
 	*config
-	queue        *batch.Queue
 	prefix       string
 	tags         string // the constant ones
 	ip           plugins.Getter
@@ -67,21 +66,21 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 		*config
 		Metadata json.RawMessage
 	}{c, env.Metadata}
-	queue, closeQueue, err := batch.Open(env, &c.Config, content, md.send)
-	if err != nil {
-		return plugins.Phases{}, err
-	}
-	m := &meter{config: c, queue: queue, prefix: md.Namespace, now: env.Now,
+	m := &meter{config: c, prefix: md.Namespace, now: env.Now,
 		tags: strings.Join(append(md.ConstantTags, c.ConstantTags...), ","), ip: plugins.Variable("balancer_ip"),
 		length: plugins.VariableAppender("request_length"), sent: plugins.VariableAppender("bytes_sent")}
 	if m.prefix != "" {
 		m.prefix += "."
 	}
-	return plugins.Phases{Log: m.log, Close: closeQueue}, nil
+	log, stop, err := batch.Log(env, &c.Config, content, m.metrics, md.send, nil)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Log: log, Close: stop}, nil
 }
 
-// log makes the metrics of a request, one a line.
-func (m *meter) log(c *plugins.Ctx) {
+// metrics are those of a request, one a line.
+func (m *meter) metrics(c *plugins.Ctx) []byte {
 	tags := m.appendTags(c.Scratch(), c)
 	all := m.now().Sub(c.Start)
 	own := all
@@ -100,8 +99,7 @@ func (m *meter) log(c *plugins.Ctx) {
 	b = append(append(b, "|ms"...), tags...)
 	b = append(append(append(b, '\n'), m.prefix...), "egress.size:"...)
 	b, _ = m.sent(c, b)
-	b = append(append(b, "|ms"...), tags...)
-	m.queue.Push(c, b)
+	return append(append(b, "|ms"...), tags...)
 }
 
 func (m *meter) appendTime(b []byte, name string, d time.Duration, tags []byte) []byte {

@@ -55,7 +55,7 @@ type config struct {
 }
 
 type logger struct {
-	*logentry.Log
+	entry *logentry.Log
 	index index
 	now   func() time.Time
 }
@@ -74,13 +74,18 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	return batch.Phases(env, &c.Config, c, &logger{entry, ix, env.Now}, c.sender(client, env.Log), closeClient)
+	l := &logger{entry, ix, env.Now}
+	log, stop, err := batch.Log(env, &c.Config, c, l.document, c.sender(client, env.Log), closeClient)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
-// Entry is the name of the index as JSON, and behind a line break the usual entry.
-func (l *logger) Entry(c *plugins.Ctx) []byte {
+// document is the name of the index as JSON, and behind a line break the entry.
+func (l *logger) document(c *plugins.Ctx) []byte {
 	name := logentry.AppendString(nil, l.index.render(c, l.now()))
-	return slices.Concat(name, []byte{'\n'}, l.Log.Entry(c))
+	return slices.Concat(name, []byte{'\n'}, l.entry.Entry(c))
 }
 
 func (c *config) sender(client *httpout.Client, log *slog.Logger) batch.Send {

@@ -48,7 +48,11 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	entry.Unmatched = "no-matched"
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	return batch.Phases(env, &c.Config, c, entry, c.sender(client), closeClient)
+	log, stop, err := batch.Log(env, &c.Config, c, entry.Entry, c.sender(client), closeClient)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
 // sender posts batches; an answer of 400 or more is a failure.

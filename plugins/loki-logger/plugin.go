@@ -51,7 +51,7 @@ type config struct {
 }
 
 type logger struct {
-	*logentry.Log
+	entry  *logentry.Log
 	labels []label
 }
 
@@ -75,7 +75,12 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Millisecond, Verify: c.SSLVerify, NoKeepalive: !c.Keepalive,
 		Idle: c.KeepalivePool, IdleTimeout: time.Duration(c.KeepaliveTimeout) * time.Millisecond})
-	return batch.Phases(env, &c.Config, c, &logger{entry, labels}, c.sender(client), closeClient)
+	l := &logger{entry, labels}
+	log, stop, err := batch.Log(env, &c.Config, c, l.line, c.sender(client), closeClient)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
 func (c *config) labels() ([]label, error) {
@@ -91,8 +96,8 @@ func (c *config) labels() ([]label, error) {
 	return list, nil
 }
 
-// Entry is a request's labels, as JSON, and behind a line break the time and the line.
-func (l *logger) Entry(c *plugins.Ctx) []byte {
+// line is a request's labels, as JSON, and behind a line break the time and the line.
+func (l *logger) line(c *plugins.Ctx) []byte {
 	b := []byte{'{'}
 	for i := range l.labels {
 		if i > 0 {
@@ -107,7 +112,7 @@ func (l *logger) Entry(c *plugins.Ctx) []byte {
 	b = append(b, "}\n[\""...)
 	b = strconv.AppendInt(b, c.Start.UnixMilli(), 10)
 	b = append(b, `000000",`...)
-	return append(logentry.AppendString(b, l.Log.Entry(c)), ']')
+	return append(logentry.AppendString(b, l.entry.Entry(c)), ']')
 }
 
 // streams puts the lines with the same labels together.

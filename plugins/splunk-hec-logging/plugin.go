@@ -48,8 +48,8 @@ type config struct {
 }
 
 type logger struct {
-	*logentry.Log
-	now func() time.Time
+	entry *logentry.Log
+	now   func() time.Time
 }
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
@@ -64,14 +64,19 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 		*config
 		Metadata json.RawMessage
 	}{c, env.Metadata}
-	return batch.Phases(env, &c.Config, content, &logger{entry, env.Now}, c.sender(client, entry), closeClient)
+	l := &logger{entry, env.Now}
+	log, stop, err := batch.Log(env, &c.Config, content, l.note, c.sender(client, entry), closeClient)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Access: entry.Access(), Log: log, Close: stop}, nil
 }
 
-// Entry is the time, and behind a space the usual entry; the event is made of
+// note is the time, and behind a space the entry; the event is made of
 // them when it is sent.
-func (l *logger) Entry(c *plugins.Ctx) []byte {
+func (l *logger) note(c *plugins.Ctx) []byte {
 	now := plugins.AppendSeconds(nil, time.Duration(l.now().UnixNano()))
-	return slices.Concat(now, []byte{' '}, l.Log.Entry(c))
+	return slices.Concat(now, []byte{' '}, l.entry.Entry(c))
 }
 
 // usual are the parts of an entry that an event has.

@@ -51,9 +51,9 @@ type config struct {
 }
 
 type logger struct {
-	*logentry.Log
-	now  func() time.Time
-	tail string // of the header: program and process
+	entry *logentry.Log
+	now   func() time.Time
+	tail  string // of the header: program and process
 }
 
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
@@ -62,21 +62,25 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 		return plugins.Phases{}, err
 	}
 	l := &logger{entry, env.Now, " apisix " + strconv.Itoa(os.Getpid()) + " - - "}
-	return batch.Phases(env, &c.Config, c, l, c.sender(env.Log), nil)
+	log, stop, err := batch.Log(env, &c.Config, c, l.message, c.sender(env.Log), nil)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
 // timestamp is the layout of the time in a message.
 const timestamp = "2006-01-02T15:04:05.000Z"
 
-// Entry is a message of facility SYSLOG and severity INFO; its host is the one
+// message is one of facility SYSLOG and severity INFO; its host is the one
 // that the client asked for.
-func (l *logger) Entry(c *plugins.Ctx) []byte {
+func (l *logger) message(c *plugins.Ctx) []byte {
 	b := append(c.Scratch(), "<46>1 "...)
 	b = l.now().UTC().AppendFormat(b, timestamp)
 	b = append(b, ' ')
 	b = append(b, c.Var("host")...)
 	b = append(b, l.tail...)
-	return slices.Concat(b, l.Log.Entry(c), []byte{'\n'})
+	return slices.Concat(b, l.entry.Entry(c), []byte{'\n'})
 }
 
 // sender opens a connection for each batch: on a kept one nobody would notice

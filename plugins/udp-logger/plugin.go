@@ -42,7 +42,11 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	return batch.Phases(env, &c.Config, c, entry, c.send, nil)
+	log, stop, err := batch.Log(env, &c.Config, c, entry.Entry, c.send, nil)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
 func (c *config) send(ctx context.Context, entries [][]byte) error {
