@@ -137,7 +137,7 @@ func (via clients) check(c *plugins.Ctx, conf *config, t token) verdict {
 	var who *user
 	readable := json.Unmarshal(answer.Body, &said) == nil && said != nil
 	if readable && len(said.Data.UserInfo) > 0 && said.Data.UserInfo[0] == '{' {
-		readable = json.Unmarshal(said.Data.UserInfo, &who) == nil
+		readable = plugins.Decode(said.Data.UserInfo, &who) == nil
 	}
 	if !readable {
 		return verdict{status: unreadable(answer.Status), reason: "check permission failed! parse response json failed!"}

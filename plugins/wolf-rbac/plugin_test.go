@@ -47,7 +47,7 @@ func consumers(server string) plugintest.Consumers {
 
 func TestRewrite(t *testing.T) {
 	server, asked := wolf(t, map[string]string{
-		"/ok":     `200 {"ok":true,"data":{"userInfo":{"id":100,"username":"admin","nickname":"the admin"}}}`,
+		"/ok":     `200 {"ok":true,"data":{"userInfo":{"id":9007199254740993,"username":"admin","nickname":"the admin"}}}`,
 		"/silent": `200 {"ok":true,"data":[]}`,
 		"/not-ok": `200 {"ok":false,"reason":"ERR_TOKEN_INVALID"}`,
 		"/broken": `200 {"ok":`,
@@ -98,7 +98,7 @@ func TestRewrite(t *testing.T) {
 			}
 			h := &c.Req.Header
 			user, who := h.Get("X-UserId"), h.Get("X-Nickname")
-			if x.target == "/silent" && (user != "" || who != "") || x.target != "/silent" && (user != "100" || who != "the%20admin") ||
+			if x.target == "/silent" && (user != "" || who != "") || x.target != "/silent" && (user != "9007199254740993" || who != "the%20admin") ||
 				h.Has("X_Username") || h.Get("X-Consumer-Username") != "jack" {
 				t.Errorf("upstream: %q %q", user, who)
 			}
