@@ -1,6 +1,7 @@
 package attachconsumerlabel
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -49,6 +50,19 @@ func TestConfiguration(t *testing.T) {
 		`{"headers":{}}`:          `property "headers" validation failed: expect object to have at least 1 properties`,
 		`{"headers":{"X-A":"a"}}`: `property "headers" validation failed: failed to validate additional property X-A: failed to match pattern "^\\$.*" with "a"`,
 	})
+}
+
+// TestResolved: what a secret holds comes after the schema has been asked.
+func TestResolved(t *testing.T) {
+	p, err := Plugin.New(json.RawMessage(`{"headers":{"X-A":"","X-B":"$role"}}`), plugintest.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := plugintest.Request("GET", "/", "X-A: root")
+	c.Consumer = plugintest.Consumer("jack", "", map[string]string{"role": "x"})
+	if r, err := p.BeforeProxy(c); r != nil || err != nil || c.Req.Header.Has("X-A") || c.Req.Header.Get("X-B") != "x" {
+		t.Error(r, err, c.Req.Header)
+	}
 }
 
 func BenchmarkBeforeProxy(b *testing.B) {
