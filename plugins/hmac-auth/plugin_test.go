@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
@@ -133,6 +134,14 @@ func TestBody(t *testing.T) {
 		case x.status == 413 && r.Body != (plugins.Message{Message: "request size 16 is greater than the maximum size 10 allowed"}):
 			t.Errorf("%+v", r)
 		}
+	}
+}
+
+// TestEmptySecret: everybody can sign with a secret that holds nothing.
+func TestEmptySecret(t *testing.T) {
+	const want = `property "secret_key" is empty`
+	if _, err := Plugin.NewConsumer(json.RawMessage(`{"key_id":"a","secret_key":""}`)); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

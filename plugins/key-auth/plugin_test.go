@@ -3,6 +3,7 @@ package keyauth
 import (
 	"testing"
 
+	"sluice/plugins"
 	"sluice/plugins/internal/plugintest"
 )
 
@@ -48,6 +49,15 @@ func TestRewrite(t *testing.T) {
 				t.Errorf("upstream uri %q, want %q", c.UpstreamURI, x.upstream)
 			}
 		})
+	}
+}
+
+// TestEmptyKey: a secret that holds nothing must not make a consumer of everybody.
+func TestEmptyKey(t *testing.T) {
+	empty := plugintest.Consumers{"": plugintest.Consumer("jack", "", nil)}
+	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{}`)
+	for _, c := range []*plugins.Ctx{empty.Request("GET", "/", "apikey:"), empty.Request("GET", "/?apikey="), empty.Request("GET", "/?apikey")} {
+		plugintest.Authenticate(t, p, c, "", "Invalid API key in request", `apikey realm="key"`)
 	}
 }
 
