@@ -71,7 +71,8 @@ func newConsumer(conf json.RawMessage) (any, error) {
 		return nil, errors.New("missing valid public key")
 	}
 	own.method = jwt.GetSigningMethod(c.Algorithm)
-	// As with APISIX, the key is only looked at when a token comes.
+	// As in APISIX, a key of no use is no reason to refuse the consumer: its
+	// tokens are refused.
 	if own.public, own.unusable = publicKey(*c.PublicKey, c.Algorithm); own.unusable != nil {
 		own.unusable = fmt.Errorf("public key of the consumer: %w", own.unusable)
 	}
