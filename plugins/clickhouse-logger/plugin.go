@@ -50,7 +50,7 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	if c.EndpointAddr != "" {
+	if len(c.EndpointAddrs) == 0 {
 		c.EndpointAddrs = []string{c.EndpointAddr}
 	}
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{

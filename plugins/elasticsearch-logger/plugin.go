@@ -65,7 +65,7 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	if c.EndpointAddr != "" {
+	if len(c.EndpointAddrs) == 0 {
 		c.EndpointAddrs = []string{c.EndpointAddr}
 	}
 	ix, err := parseIndex(c.Field.Index)
