@@ -115,8 +115,12 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 // fields carries W3C's header fields.
 type fields struct{ h *wire.Header }
 
-// Get copies: a span keeps the trace state.
-func (f fields) Get(key string) string { return strings.Clone(f.h.Get(key)) }
+func (f fields) Get(key string) string {
+	if key == "tracestate" {
+		return strings.Clone(f.h.Get(key)) // the span keeps it
+	}
+	return f.h.Get(key)
+}
 
 func (f fields) Set(key, value string) { f.h.Set(key, value) }
 func (f fields) Keys() []string        { return nil } // of no use to this format
