@@ -17,7 +17,7 @@ func TestDial(t *testing.T) {
 	}
 	t.Cleanup(func() { l.Close() })
 	port := l.Addr().(*net.TCPAddr).Port
-	const soon = 2 * time.Second
+	const soon = time.Second
 	for name, x := range map[string]struct {
 		host         string
 		limit, until time.Duration
