@@ -43,6 +43,7 @@ func consumers(t testing.TB) plugintest.Consumers {
 		"user-key": plugintest.User(t, &Plugin, "jack", `{"key":"user-key","secret":"my-secret-key"}`),
 		"grace":    plugintest.User(t, &Plugin, "grace", `{"key":"grace","secret":"my-secret-key","lifetime_grace_period":2}`),
 		"b64":      plugintest.User(t, &Plugin, "b64", `{"key":"b64","secret":"bXktc2VjcmV0LWtleQ==","base64_secret":true}`),
+		"always":   plugintest.User(t, &Plugin, "always", `{"key":"always","secret":"my-secret-key","lifetime_grace_period":9223372036854775807}`),
 		"guest":    plugintest.Consumer("anonymous", "", nil),
 	}
 }
@@ -76,6 +77,7 @@ func TestRewrite(t *testing.T) {
 		{"not yet", `{}`, key(`,"nbf":1700000000`), failed, ""},
 		{"by now", `{}`, key(`,"nbf":1699999999`), "", "jack"},
 		{"not yet, within grace", `{}`, grace(`,"nbf":1700000001`), "", "grace"},
+		{"boundless grace", `{}`, hs256(`{"key":"always","nbf":1800000000,"exp":1}`, "my-secret-key"), "", "always"},
 		{"exp text", `{}`, key(`,"exp":"1800000000"`), failed, ""},
 		{"exp null", `{}`, key(`,"exp":null`), failed, ""},
 		{"exp beyond numbers", `{}`, key(`,"exp":1e999`), failed, ""},

@@ -116,9 +116,9 @@ func (t *token) inTime(required []string, now, grace int64) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("claim %s is out of range", name)
-		case name == "exp" && at <= float64(now-grace):
+		case name == "exp" && at <= float64(now)-float64(grace):
 			return fmt.Errorf("'exp' claim expired at %s", httpTime(at))
-		case name == "nbf" && at >= float64(now+grace):
+		case name == "nbf" && at >= float64(now)+float64(grace):
 			return fmt.Errorf("'nbf' claim not valid until %s", httpTime(at))
 		}
 	}
