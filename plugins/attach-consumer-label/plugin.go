@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"maps"
 	"slices"
+	"strings"
 
 	"sluice/plugins"
 	"sluice/plugins/internal/consumer"
@@ -33,7 +34,7 @@ type labels []field
 func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 	var l labels
 	for _, name := range slices.Sorted(maps.Keys(c.Headers)) {
-		l = append(l, field{name, c.Headers[name][1:]}) // behind "$"
+		l = append(l, field{name, strings.TrimPrefix(c.Headers[name], "$")})
 	}
 	return plugins.Phases{BeforeProxy: l.beforeProxy}, nil
 }

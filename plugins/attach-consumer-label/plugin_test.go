@@ -1,6 +1,7 @@
 package attachconsumerlabel
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -44,14 +45,23 @@ func TestBeforeProxy(t *testing.T) {
 }
 
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{}`:                      `property "headers" is required`,
 		`{"headers":{}}`:          `property "headers" validation failed: expect object to have at least 1 properties`,
 		`{"headers":{"X-A":"a"}}`: `property "headers" validation failed: failed to validate additional property X-A: failed to match pattern "^\\$.*" with "a"`,
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", conf, err, want)
-		}
+	})
+}
+
+// TestResolved: what a secret holds comes after the schema has been asked.
+func TestResolved(t *testing.T) {
+	p, err := Plugin.New(json.RawMessage(`{"headers":{"X-A":"","X-B":"$role"}}`), plugintest.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := plugintest.Request("GET", "/", "X-A: root")
+	c.Consumer = plugintest.Consumer("jack", "", map[string]string{"role": "x"})
+	if r, err := p.BeforeProxy(c); r != nil || err != nil || c.Req.Header.Has("X-A") || c.Req.Header.Get("X-B") != "x" {
+		t.Error(r, err, c.Req.Header)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"sluice/plugins"
 	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/logentry"
+	"sluice/plugins/internal/netout"
 )
 
 //go:embed schema.json
@@ -50,7 +50,6 @@ type metadata struct {
 
 type meter struct {
 	*config
-	queue        *batch.Queue
 	prefix       string
 	tags         string // the constant ones
 	ip           plugins.Getter
@@ -67,21 +66,21 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 		*config
 		Metadata json.RawMessage
 	}{c, env.Metadata}
-	queue, closeQueue, err := batch.Open(env, &c.Config, content, md.send)
-	if err != nil {
-		return plugins.Phases{}, err
-	}
-	m := &meter{config: c, queue: queue, prefix: md.Namespace, now: env.Now,
+	m := &meter{config: c, prefix: md.Namespace, now: env.Now,
 		tags: strings.Join(append(md.ConstantTags, c.ConstantTags...), ","), ip: plugins.Variable("balancer_ip"),
 		length: plugins.VariableAppender("request_length"), sent: plugins.VariableAppender("bytes_sent")}
 	if m.prefix != "" {
 		m.prefix += "."
 	}
-	return plugins.Phases{Log: m.log, Close: closeQueue}, nil
+	log, stop, err := batch.Log(env, &c.Config, content, m.metrics, md.send, nil)
+	if err != nil {
+		return plugins.Phases{}, err
+	}
+	return plugins.Phases{Log: log, Close: stop}, nil
 }
 
-// log makes the metrics of a request, one a line.
-func (m *meter) log(c *plugins.Ctx) {
+// metrics are those of a request, one a line.
+func (m *meter) metrics(c *plugins.Ctx) []byte {
 	tags := m.appendTags(c.Scratch(), c)
 	all := m.now().Sub(c.Start)
 	own := all
@@ -100,8 +99,7 @@ func (m *meter) log(c *plugins.Ctx) {
 	b = append(append(b, "|ms"...), tags...)
 	b = append(append(append(b, '\n'), m.prefix...), "egress.size:"...)
 	b, _ = m.sent(c, b)
-	b = append(append(b, "|ms"...), tags...)
-	m.queue.Push(c, b)
+	return append(append(b, "|ms"...), tags...)
 }
 
 func (m *meter) appendTime(b []byte, name string, d time.Duration, tags []byte) []byte {
@@ -166,13 +164,15 @@ func (m *meter) names(c *plugins.Ctx) (route, service string) {
 	return route, service
 }
 
+// callTimeout bounds the look-up of the server's name.
+const callTimeout = 5 * time.Second
+
 // maxDatagram is what an agent takes in one piece, in bytes.
 const maxDatagram = 8192
 
 // send writes a datagram for each request, or for each metric when it is too long.
 func (md *metadata) send(ctx context.Context, entries [][]byte) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "udp", net.JoinHostPort(md.Host, strconv.Itoa(md.Port)))
+	conn, err := netout.Dial(ctx, "udp", md.Host, md.Port, callTimeout)
 	if err != nil {
 		return fmt.Errorf("failed to connect to UDP server: host[%s] port[%d] err: %w", md.Host, md.Port, err)
 	}

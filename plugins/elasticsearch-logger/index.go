@@ -1,6 +1,7 @@
 package elasticsearchlogger
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,8 +72,25 @@ var layouts = map[byte]string{
 	'Y': "2006", 'y': "06", 'm': "01", 'd': "02", 'e': "_2", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM",
 	'j': "002", 'B': "January", 'b': "Jan", 'h': "Jan", 'A': "Monday", 'a': "Mon", 'Z': "MST", 'z': "-0700",
 	'F': "2006-01-02", 'T': "15:04:05", 'R': "15:04", 'D': "01/02/06", 'x': "01/02/06", 'X': "15:04:05",
-	'c': "Mon Jan _2 15:04:05 2006", 'n': "\n", 't': "\t",
+	'c': "Mon Jan _2 15:04:05 2006", 'r': "03:04:05 PM", 'n': "\n", 't': "\t",
 }
+
+// numbers are the conversions that Go's layouts do not have.
+var numbers = map[byte]func(time.Time) string{
+	'C': func(t time.Time) string { return twoDigits(t.Year() / 100) },
+	'G': func(t time.Time) string { year, _ := t.ISOWeek(); return strconv.Itoa(year) },
+	'g': func(t time.Time) string { year, _ := t.ISOWeek(); return twoDigits(year % 100) },
+	'V': func(t time.Time) string { _, week := t.ISOWeek(); return twoDigits(week) },
+	'U': func(t time.Time) string { return twoDigits((t.YearDay() + 6 - int(t.Weekday())) / 7) },
+	'W': func(t time.Time) string { return twoDigits((t.YearDay() + 6 - sinceMonday(t)) / 7) },
+	'u': func(t time.Time) string { return strconv.Itoa(sinceMonday(t) + 1) },
+	'w': func(t time.Time) string { return strconv.Itoa(int(t.Weekday())) },
+	's': func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) },
+}
+
+func twoDigits(n int) string { return string([]byte{byte('0' + n/10%10), byte('0' + n%10)}) }
+
+func sinceMonday(t time.Time) int { return (int(t.Weekday()) + 6) % 7 }
 
 func strftime(layout string, t time.Time) string {
 	var b strings.Builder
@@ -82,9 +100,13 @@ func strftime(layout string, t time.Time) string {
 			continue
 		}
 		i++
-		switch as, ok := layouts[layout[i]]; {
+		as, ok := layouts[layout[i]]
+		number := numbers[layout[i]]
+		switch {
 		case ok:
 			b.WriteString(t.Format(as))
+		case number != nil:
+			b.WriteString(number(t))
 		case layout[i] == '%':
 			b.WriteByte('%')
 		default:

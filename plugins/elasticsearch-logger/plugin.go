@@ -8,11 +8,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/plugins"
@@ -56,7 +56,6 @@ type config struct {
 
 type logger struct {
 	entry *logentry.Log
-	queue *batch.Queue
 	index index
 	now   func() time.Time
 }
@@ -66,7 +65,7 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	if c.EndpointAddr != "" {
+	if len(c.EndpointAddrs) == 0 {
 		c.EndpointAddrs = []string{c.EndpointAddr}
 	}
 	ix, err := parseIndex(c.Field.Index)
@@ -75,26 +74,22 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(client))
+	l := &logger{entry, ix, env.Now}
+	log, stop, err := batch.Log(env, &c.Config, c, l.document, c.sender(client, env.Log), closeClient)
 	if err != nil {
-		closeClient()
 		return plugins.Phases{}, err
 	}
-	l := &logger{entry, queue, ix, env.Now}
-	return plugins.Phases{
-		Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log,
-		Close: func() { closeQueue(); closeClient() },
-	}, nil
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
-// log collects the name of the index as JSON, and behind a line break the entry.
-func (l *logger) log(c *plugins.Ctx) {
+// document is the name of the index as JSON, and behind a line break the entry.
+func (l *logger) document(c *plugins.Ctx) []byte {
 	name := logentry.AppendString(nil, l.index.render(c, l.now()))
-	l.queue.Push(c, slices.Concat(name, []byte{'\n'}, l.entry.Entry(c)))
+	return slices.Concat(name, []byte{'\n'}, l.entry.Entry(c))
 }
 
-func (c *config) sender(client *httpout.Client) batch.Send {
-	s := &server{config: c, client: client, header: http.Header{}}
+func (c *config) sender(client *httpout.Client, log *slog.Logger) batch.Send {
+	s := &server{config: c, client: client, log: log, header: http.Header{}}
 	if c.Auth != nil {
 		s.header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(c.Auth.Username+":"+c.Auth.Password)))
 	}
@@ -112,10 +107,9 @@ func (c *config) sender(client *httpout.Client) batch.Send {
 type server struct {
 	*config
 	client       *httpout.Client
+	log          *slog.Logger
 	header, bulk http.Header
-
-	mu    sync.Mutex
-	major string // of its version; "" while unknown
+	major        string // of its version; "" while unknown
 }
 
 func (s *server) address() string { return s.EndpointAddrs[rand.IntN(len(s.EndpointAddrs))] }
@@ -143,15 +137,25 @@ func (s *server) send(ctx context.Context, entries [][]byte) error {
 // version asks once for the server's version; one that does not tell is taken
 // for a present one, and asked again with the next batch.
 func (s *server) version(ctx context.Context) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.major == "" {
-		if a, err := s.client.Do(ctx, http.MethodGet, s.address(), s.header, nil); err == nil && a.Status == 200 {
-			var about struct{ Version struct{ Number string } }
-			if json.Unmarshal(a.Body, &about) == nil {
-				s.major, _, _ = strings.Cut(about.Version.Number, ".")
-			}
+		major, err := s.askVersion(ctx)
+		if err != nil {
+			s.log.Error("failed to get Elasticsearch version: " + err.Error())
 		}
+		s.major = major
 	}
 	return s.major
+}
+
+func (s *server) askVersion(ctx context.Context) (string, error) {
+	a, err := s.client.Do(ctx, http.MethodGet, s.address(), s.header, nil)
+	if err != nil {
+		return "", err
+	}
+	var about struct{ Version struct{ Number string } }
+	if err := json.Unmarshal(a.Body, &about); err != nil || a.Status != 200 || about.Version.Number == "" {
+		return "", fmt.Errorf("server returned status: %d, body: %s", a.Status, a.Body)
+	}
+	major, _, _ := strings.Cut(about.Version.Number, ".")
+	return major, nil
 }

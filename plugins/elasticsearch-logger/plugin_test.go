@@ -1,9 +1,12 @@
 package elasticsearchlogger
 
 import (
+	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,6 +40,7 @@ func TestIndex(t *testing.T) {
 	for name, want := range map[string]string{
 		"plain": "plain", "a-{!%Y.%m.%d}": "a-2024.02.03", "${arg_x}-{!%H:%M:%S%%}": "1-04:05:06%", "{!%F}{!%j}": "2024-02-03034",
 		"$arg_x{*t}z": "1z", "open{%Y": "open{%Y", "{!%Q%}": "%Q%",
+		"week-{!%G.%V}": "week-2024.05", "{!%g %u %w %U %W %C}": "24 6 6 04 05 20", "{!%r %s}": "04:05:06 AM 1706933106",
 	} {
 		ix, err := parseIndex(name)
 		if err != nil {
@@ -48,10 +52,56 @@ func TestIndex(t *testing.T) {
 	}
 }
 
+// TestWeeks: the ends of a year are in weeks of another one.
+func TestWeeks(t *testing.T) {
+	for day, want := range map[string]string{
+		"2020-12-31": "2020.53 20 4 4 52 52", "2021-01-01": "2020.53 20 5 5 00 00", "2021-01-03": "2020.53 20 7 0 01 00",
+		"2021-01-04": "2021.01 21 1 1 01 01", "2019-12-30": "2020.01 20 1 1 52 52", "2023-01-01": "2022.52 22 7 0 01 00",
+	} {
+		at, err := time.Parse(time.DateOnly, day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strftime("%G.%V %g %u %w %U %W", at); got != want {
+			t.Errorf("%s: %s, want %s", day, got, want)
+		}
+	}
+}
+
+// TestVersionUnknown: the entries are indexed all the same, and the log says why.
+func TestVersionUnknown(t *testing.T) {
+	sink := plugintest.NewSink(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			w.WriteHeader(401)
+		}
+	})
+	plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint_addr":"`+sink.URL+`","field":{"index":"i"}}`,
+		"failed to get Elasticsearch version: ")
+	if got := sink.Got(); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestFailure(t *testing.T) {
 	sink := plugintest.NewSink(t, plugintest.Failing)
 	plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint_addr":"`+sink.URL+`","field":{"index":"i"}}`,
 		"elasticsearch server returned status: 500, body: no")
+}
+
+// TestNoAddress: a secret may hold nothing, which the schema has not seen.
+func TestNoAddress(t *testing.T) {
+	env := plugintest.Env()
+	var text strings.Builder
+	env.Log = slog.New(slog.NewTextHandler(&text, nil))
+	p, err := Plugin.New(json.RawMessage(`{"endpoint_addr":"","field":{"index":"i"},"batch_max_size":1}`), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Log(plugintest.Served("/"))
+	p.Close()
+	if !strings.Contains(text.String(), "unsupported protocol scheme") {
+		t.Errorf("the log is %q", &text)
+	}
 }
 
 func TestConfiguration(t *testing.T) {

@@ -96,7 +96,7 @@ func (l *logger) log(c *plugins.Ctx) {
 	if l.match != nil && !l.matches(c) {
 		return
 	}
-	l.file.Write(l.entry.Entry(c))
+	l.entry.Use(c, l.file.Write)
 }
 
 func (l *logger) matches(c *plugins.Ctx) bool {

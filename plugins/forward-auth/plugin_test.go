@@ -234,7 +234,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{"request_headers":["test"]}`: `property "uri" is required`,
 		`{"uri":3233}`:                 `property "uri" validation failed: wrong type: expected string, got number`,
 		`{"uri":"http://127.0.0.1:8199","request_headers":"test"}`: `property "request_headers" validation failed: wrong type: expected array, got string`,
@@ -242,11 +242,7 @@ func TestConfiguration(t *testing.T) {
 		`{"uri":"127.0.0.1:8199"}`:                                 `uri "127.0.0.1:8199" is no http or https address`,
 		`{"uri":"http://a","timeout":60001}`:                       "expected 60001 to be at most 60000",
 		`{"uri":"http://a","extra_headers":{}}`:                    "expect object to have at least 1 properties",
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", conf, err, want)
-		}
-	}
+	})
 }
 
 func BenchmarkAccess(b *testing.B) {

@@ -61,6 +61,9 @@ func newConsumer(conf json.RawMessage) (any, error) {
 	if err := plugins.Decode(conf, &c); err != nil {
 		return nil, err
 	}
+	if c.SecretKey == "" { // of a secret: the schema has been asked before
+		return nil, errors.New(`property "secret_key" is empty`)
+	}
 	macs := make(map[string]*consumer.MAC, len(algorithms))
 	for name, h := range algorithms {
 		macs[name] = consumer.NewMAC(h, []byte(c.SecretKey))

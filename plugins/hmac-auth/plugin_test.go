@@ -18,20 +18,12 @@ import (
 // now is when these tests take place.
 var now = time.Unix(1_700_000_000, 500)
 
-func env() *plugins.Env {
-	e := plugintest.Env()
-	e.Now = func() time.Time { return now }
-	return e
-}
+func env() *plugins.Env { return plugintest.At(now) }
 
 func consumers(t testing.TB) plugintest.Consumers {
 	t.Helper()
-	c := plugintest.Consumer("jack", "", nil)
-	var err error
-	if c.Conf, err = Plugin.NewConsumer(json.RawMessage(`{"key_id":"my-key","secret_key":"my-secret"}`)); err != nil {
-		t.Fatal(err)
-	}
-	return plugintest.Consumers{"my-key": c, "guest": plugintest.Consumer("anonymous", "", nil)}
+	jack := plugintest.User(t, &Plugin, "jack", `{"key_id":"my-key","secret_key":"my-secret"}`)
+	return plugintest.Consumers{"my-key": jack, "guest": plugintest.Consumer("anonymous", "", nil)}
 }
 
 func date(off time.Duration) string { return now.Add(off).UTC().Format(http.TimeFormat) }
@@ -94,25 +86,7 @@ func TestRewrite(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			p := plugintest.Build(t, &Plugin, env(), x.conf)
 			c := consumers(t).Request("GET", "/hello?a=1", append(x.fields, "X-Consumer-Username: root")...)
-			r, err := p.Rewrite(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if x.denied != "" {
-				if r == nil || r.Status != 401 || r.Body != (plugins.Message{Message: x.denied}) {
-					t.Fatalf("reply %+v", r)
-				}
-				if got := c.RespHeader.Get("WWW-Authenticate"); got != `hmac realm="hmac"` {
-					t.Errorf("challenge %q", got)
-				}
-				return
-			}
-			if r != nil || c.Consumer == nil || c.Consumer.Def.Username != x.consumer {
-				t.Fatalf("reply %+v, consumer %+v", r, c.Consumer)
-			}
-			if got := c.Req.Header.Values("X-Consumer-Username"); len(got) != 1 || got[0] != x.consumer {
-				t.Errorf("X-Consumer-Username %q", got)
-			}
+			plugintest.Authenticate(t, p, c, x.consumer, x.denied, `hmac realm="hmac"`)
 		})
 	}
 }
@@ -163,18 +137,22 @@ func TestBody(t *testing.T) {
 	}
 }
 
+// TestEmptySecret: everybody can sign with a secret that holds nothing.
+func TestEmptySecret(t *testing.T) {
+	const want = `property "secret_key" is empty`
+	if _, err := Plugin.NewConsumer(json.RawMessage(`{"key_id":"a","secret_key":""}`)); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{"allowed_algorithms":[]}`:      "expect array to have at least 1 items",
 		`{"allowed_algorithms":["md5"]}`: "matches none of the enum values",
 		`{"clock_skew":0}`:               "expected 0 to be at least 1",
 		`{"signed_headers":[""]}`:        "string too short",
 		`{"max_req_body_size":0}`:        "expected 0 to be at least 1",
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %s", conf, err, want)
-		}
-	}
+	})
 }
 
 func FuzzAuthorization(f *testing.F) {

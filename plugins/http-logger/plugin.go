@@ -40,11 +40,6 @@ type config struct {
 	batch.Config
 }
 
-type logger struct {
-	entry *logentry.Log
-	queue *batch.Queue
-}
-
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	entry, err := logentry.New(&c.Options, env)
 	if err != nil {
@@ -53,19 +48,12 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	entry.Unmatched = "no-matched"
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Second, Verify: c.SSLVerify})
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(client))
+	log, stop, err := batch.Log(env, &c.Config, c, entry.Entry, c.sender(client), closeClient)
 	if err != nil {
-		closeClient()
 		return plugins.Phases{}, err
 	}
-	l := &logger{entry, queue}
-	return plugins.Phases{
-		Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log,
-		Close: func() { closeQueue(); closeClient() },
-	}, nil
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
-
-func (l *logger) log(c *plugins.Ctx) { l.queue.Push(c, l.entry.Entry(c)) }
 
 // sender posts batches; an answer of 400 or more is a failure.
 func (c *config) sender(client *httpout.Client) batch.Send {

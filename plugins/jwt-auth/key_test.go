@@ -85,7 +85,7 @@ func signed(t testing.TB, algorithm string, key any) string {
 func passes(t testing.TB, conf, text string) bool {
 	t.Helper()
 	p := plugintest.Build(t, &Plugin, env(), `{}`)
-	c := plugintest.Consumers{"k": user(t, "k", conf)}.Request("GET", "/", "Authorization: Bearer "+text)
+	c := plugintest.Consumers{"k": plugintest.User(t, &Plugin, "k", conf)}.Request("GET", "/", "Authorization: Bearer "+text)
 	r, err := p.Rewrite(c)
 	if err != nil {
 		t.Fatal(err)
@@ -193,15 +193,16 @@ func TestUnusableKeys(t *testing.T) {
 func BenchmarkVerify(b *testing.B) {
 	k := newKeys(b)
 	for _, a := range []string{"RS256", "ES256", "EdDSA"} {
-		own := user(b, "k", part(b, a, pemOf(b, k.private(a).Public()))).Conf.(*credential)
-		t, err := new(headers).parse(signed(b, a, k.private(a)))
+		own := plugintest.User(b, &Plugin, "k", part(b, a, pemOf(b, k.private(a).Public()))).Conf.(*credential)
+		t, err := new(headers).parse(signed(b, a, k.private(a)), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run(a, func(b *testing.B) {
+			scratch := make([]byte, 0, 512)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := own.verify(t); err != nil {
+				if err := own.verify(&t, scratch); err != nil {
 					b.Fatal(err)
 				}
 			}

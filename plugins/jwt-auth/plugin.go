@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	strictjson "sluice/configcenter/schema"
 	"sluice/plugins"
 	"sluice/plugins/internal/consumer"
 )
@@ -83,9 +84,12 @@ func (a *auth) find(c *plugins.Ctx, text string, from source) (*plugins.Consumer
 	if from == nowhere {
 		return nil, a.Fail(c, "Missing JWT token in request")
 	}
-	t, err := a.seen.parse(text)
+	t, err := a.seen.parse(text, c.Scratch())
 	if err != nil {
 		return nil, a.Refuse(c, "JWT token invalid", "JWT token invalid: "+err.Error())
+	}
+	if !a.StoreInCtx {
+		defer strictjson.Recycle(t.claims)
 	}
 	key, has := t.claims[a.KeyClaimName]
 	if !has || key == false {
@@ -100,7 +104,7 @@ func (a *auth) find(c *plugins.Ctx, text string, from source) (*plugins.Consumer
 		return nil, a.Refuse(c, "Invalid user key in JWT token", "failed to find consumer: invalid user key")
 	}
 	own := found.Conf.(*credential)
-	err = own.verify(t)
+	err = own.verify(&t, c.Scratch())
 	if err == nil {
 		err = t.inTime(a.ClaimsToVerify, a.now().Unix(), own.grace)
 	}

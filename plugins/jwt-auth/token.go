@@ -19,7 +19,7 @@ type token struct {
 	algorithm string
 	claims    map[string]any
 	signed    string // header and payload as they were signed
-	signature []byte // nil when it cannot be decoded
+	signature string // in base64
 }
 
 // strict refuses what has two encodings of one text.
@@ -33,12 +33,12 @@ type header struct{ encoded, algorithm string }
 // maxHeader is the length of the longest header that is remembered.
 const maxHeader = 256
 
-// algorithm is the one that an encoded header names.
-func (h *headers) algorithm(encoded string) (string, error) {
+// algorithm is the one that an encoded header names. It decodes behind scratch.
+func (h *headers) algorithm(encoded string, scratch []byte) (string, error) {
 	if last := h.last.Load(); last != nil && last.encoded == encoded {
 		return last.algorithm, nil
 	}
-	o, err := object(encoded)
+	o, err := object(encoded, scratch)
 	if err != nil {
 		return "", err
 	}
@@ -54,32 +54,30 @@ func (h *headers) algorithm(encoded string) (string, error) {
 
 // parse takes a token apart. Two members of one name, in the header or
 // anywhere in the claims, are refused, because two readers could take either;
-// names are compared with case.
-func (h *headers) parse(text string) (*token, error) {
+// names are compared with case. It decodes behind scratch.
+func (h *headers) parse(text string, scratch []byte) (token, error) {
 	dot := strings.LastIndexByte(text, '.')
 	if dot < 0 {
-		return nil, errors.New("not three parts")
+		return token{}, errors.New("not three parts")
 	}
 	signed := text[:dot]
 	rawHeader, rawClaims, ok := strings.Cut(signed, ".")
 	if !ok || strings.Contains(rawClaims, ".") {
-		return nil, errors.New("not three parts")
+		return token{}, errors.New("not three parts")
 	}
-	algorithm, err := h.algorithm(rawHeader)
+	algorithm, err := h.algorithm(rawHeader, scratch)
 	if err != nil {
-		return nil, fmt.Errorf("invalid header: %w", err)
+		return token{}, fmt.Errorf("invalid header: %w", err)
 	}
-	claims, err := object(rawClaims)
+	claims, err := object(rawClaims, scratch)
 	if err != nil {
-		return nil, fmt.Errorf("invalid payload: %w", err)
+		return token{}, fmt.Errorf("invalid payload: %w", err)
 	}
-	t := &token{algorithm: algorithm, claims: claims, signed: signed}
-	t.signature, _ = strict.DecodeString(text[dot+1:])
-	return t, nil
+	return token{algorithm, claims, signed, text[dot+1:]}, nil
 }
 
-func object(encoded string) (map[string]any, error) {
-	raw, err := strict.DecodeString(encoded)
+func object(encoded string, scratch []byte) (map[string]any, error) {
+	raw, err := strict.AppendDecode(scratch, []byte(encoded))
 	if err != nil {
 		return nil, errors.New("not base64url")
 	}
@@ -118,9 +116,9 @@ func (t *token) inTime(required []string, now, grace int64) error {
 		switch {
 		case err != nil:
 			return fmt.Errorf("claim %s is out of range", name)
-		case name == "exp" && at <= float64(now-grace):
+		case name == "exp" && at <= float64(now)-float64(grace):
 			return fmt.Errorf("'exp' claim expired at %s", httpTime(at))
-		case name == "nbf" && at >= float64(now+grace):
+		case name == "nbf" && at >= float64(now)+float64(grace):
 			return fmt.Errorf("'nbf' claim not valid until %s", httpTime(at))
 		}
 	}

@@ -60,7 +60,7 @@ func (a *auth) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		return a.fail(c, "Missing API key in request"), nil
 	}
 	found := c.Find().FindConsumer(name, key)
-	if found == nil {
+	if found == nil || key == "" { // a key may be a secret that holds nothing
 		return a.fail(c, "Invalid API key in request"), nil
 	}
 	if a.HideCredentials {

@@ -44,29 +44,20 @@ func TestRewrite(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			p := plugintest.Build(t, &Plugin, plugintest.Env(), x.conf)
 			c := consumers.Request("GET", x.target, x.header)
-			r, err := p.Rewrite(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if x.denied != "" {
-				if r == nil || r.Status != 401 || r.Body != (plugins.Message{Message: x.denied}) {
-					t.Fatalf("reply %+v", r)
-				}
-				if got := c.RespHeader.Get("WWW-Authenticate"); got != `apikey realm="key"` {
-					t.Errorf("challenge %q", got)
-				}
-				return
-			}
-			if r != nil || c.Consumer == nil || c.Consumer.Def.Username != x.consumer {
-				t.Fatalf("reply %+v, consumer %+v", r, c.Consumer)
-			}
-			if got := c.Req.Header.Get("X-Consumer-Username"); got != x.consumer {
-				t.Errorf("X-Consumer-Username %q", got)
-			}
+			plugintest.Authenticate(t, p, c, x.consumer, x.denied, `apikey realm="key"`)
 			if c.UpstreamURI != x.upstream {
 				t.Errorf("upstream uri %q, want %q", c.UpstreamURI, x.upstream)
 			}
 		})
+	}
+}
+
+// TestEmptyKey: a secret that holds nothing must not make a consumer of everybody.
+func TestEmptyKey(t *testing.T) {
+	empty := plugintest.Consumers{"": plugintest.Consumer("jack", "", nil)}
+	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{}`)
+	for _, c := range []*plugins.Ctx{empty.Request("GET", "/", "apikey:"), empty.Request("GET", "/?apikey="), empty.Request("GET", "/?apikey")} {
+		plugintest.Authenticate(t, p, c, "", "Invalid API key in request", `apikey realm="key"`)
 	}
 }
 

@@ -52,7 +52,6 @@ type config struct {
 
 type logger struct {
 	entry  *logentry.Log
-	queue  *batch.Queue
 	labels []label
 }
 
@@ -76,16 +75,12 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	client, closeClient := httpout.Open(env.Shared, httpout.Options{
 		Timeout: time.Duration(c.Timeout) * time.Millisecond, Verify: c.SSLVerify, NoKeepalive: !c.Keepalive,
 		Idle: c.KeepalivePool, IdleTimeout: time.Duration(c.KeepaliveTimeout) * time.Millisecond})
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.sender(client))
+	l := &logger{entry, labels}
+	log, stop, err := batch.Log(env, &c.Config, c, l.line, c.sender(client), closeClient)
 	if err != nil {
-		closeClient()
 		return plugins.Phases{}, err
 	}
-	l := &logger{entry, queue, labels}
-	return plugins.Phases{
-		Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log,
-		Close: func() { closeQueue(); closeClient() },
-	}, nil
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
 func (c *config) labels() ([]label, error) {
@@ -101,8 +96,8 @@ func (c *config) labels() ([]label, error) {
 	return list, nil
 }
 
-// log makes of a request its labels, as JSON, and behind a line break the time and the line.
-func (l *logger) log(c *plugins.Ctx) {
+// line is a request's labels, as JSON, and behind a line break the time and the line.
+func (l *logger) line(c *plugins.Ctx) []byte {
 	b := []byte{'{'}
 	for i := range l.labels {
 		if i > 0 {
@@ -117,8 +112,7 @@ func (l *logger) log(c *plugins.Ctx) {
 	b = append(b, "}\n[\""...)
 	b = strconv.AppendInt(b, c.Start.UnixMilli(), 10)
 	b = append(b, `000000",`...)
-	b = append(logentry.AppendString(b, l.entry.Entry(c)), ']')
-	l.queue.Push(c, b)
+	return append(logentry.AppendString(b, l.entry.Entry(c)), ']')
 }
 
 // streams puts the lines with the same labels together.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"sluice/plugins"
+	"sluice/plugins/internal/httpout"
 )
 
 type metadata struct {
@@ -62,19 +65,27 @@ func openProcessor(env *plugins.Env, md *metadata) (sdk.SpanProcessor, func(), e
 	return p, release, nil
 }
 
+// The schema bounds none of these, and the SDK takes them as they are: it makes
+// the whole queue at once, and without a time to wait it never rests.
+const (
+	maxQueue = 1 << 20 // spans
+	minWait  = time.Millisecond
+	maxWait  = time.Hour
+)
+
 func (md *metadata) batch() []sdk.BatchSpanProcessorOption {
 	wait := 2.0
 	for _, t := range []float64{md.Batch.InactiveTimeout, md.Batch.BatchTimeout} {
 		if t > 0 {
-			wait = t
+			wait = min(max(t, minWait.Seconds()), maxWait.Seconds())
 			break
 		}
 	}
 	opts := []sdk.BatchSpanProcessorOption{sdk.WithBatchTimeout(time.Duration(wait * float64(time.Second)))}
 	queue := 2048
 	if n := md.Batch.MaxQueueSize; n > 0 {
-		queue = n
-		opts = append(opts, sdk.WithMaxQueueSize(n))
+		queue = min(n, maxQueue)
+		opts = append(opts, sdk.WithMaxQueueSize(queue))
 	}
 	size := 256
 	if n := md.Batch.MaxExportBatchSize; n > 0 {
@@ -88,6 +99,10 @@ func (md *metadata) exporter(log *slog.Logger) (sdk.SpanExporter, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
+	// The SDK would say it on its own and send to another place.
+	if err := httpout.CheckAddress(address); err != nil {
+		return nil, fmt.Errorf("collector.address: %w", err)
+	}
 	headers := map[string]string{}
 	for name, value := range md.Collector.RequestHeaders {
 		headers[name] = fmt.Sprint(value)
@@ -96,7 +111,8 @@ func (md *metadata) exporter(log *slog.Logger) (sdk.SpanExporter, error) {
 		otlptracehttp.WithEndpointURL(strings.TrimSuffix(address, "/")+"/v1/traces"),
 		otlptracehttp.WithHeaders(headers),
 		otlptracehttp.WithTimeout(time.Duration(md.Collector.RequestTimeout)*time.Second),
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}),
+		otlptracehttp.WithProxy(func(*http.Request) (*url.URL, error) { return nil, nil })) // not the environment's
 	if err != nil {
 		return nil, fmt.Errorf("collector: %w", err)
 	}

@@ -104,7 +104,9 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	}
 	processor, release, err := openProcessor(env, &md)
 	if err != nil {
-		return plugins.Phases{}, err
+		// Metadata is checked against its schema only: no route is to stop for it.
+		env.Log.Error("no spans are reported", "err", err)
+		return plugins.Phases{}, nil
 	}
 	t.trace = md.provider(processor, c.Sampler.compile()).Tracer("sluice")
 	return plugins.Phases{Rewrite: t.rewrite, Log: t.log, Close: release}, nil
@@ -113,16 +115,22 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 // fields carries W3C's header fields.
 type fields struct{ h *wire.Header }
 
-func (f fields) Get(key string) string { return f.h.Get(key) }
+func (f fields) Get(key string) string {
+	if key == "tracestate" {
+		return strings.Clone(f.h.Get(key)) // the span keeps it
+	}
+	return f.h.Get(key)
+}
+
 func (f fields) Set(key, value string) { f.h.Set(key, value) }
 func (f fields) Keys() []string        { return nil } // of no use to this format
 
 func (t *tracer) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	w3c := propagation.TraceContext{}
 	ctx := w3c.Extract(context.WithValue(c.Context, requestKey{}, c), fields{&c.Req.Header})
-	name := c.Req.Method
+	name := strings.Clone(c.Req.Method)
 	if c.Matched.Path != "" {
-		name += " " + strings.Clone(c.Matched.Path)
+		name += " " + c.Matched.Path
 	}
 	ctx, span := t.trace.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(c.Start))
 	if span.IsRecording() {
@@ -158,7 +166,7 @@ func known(c *plugins.Ctx) []attribute.KeyValue {
 	}
 	if c.Route != nil {
 		list = append(list, attribute.String("apisix.route_id", string(c.Route.ID)),
-			attribute.String("apisix.route_name", c.Route.Name), attribute.String("http.route", strings.Clone(c.Matched.Path)))
+			attribute.String("apisix.route_name", c.Route.Name), attribute.String("http.route", c.Matched.Path))
 	}
 	if c.Service != nil {
 		list = append(list, attribute.String("apisix.service_id", string(c.Service.ID)),

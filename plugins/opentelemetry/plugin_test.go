@@ -8,7 +8,10 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+	"unsafe"
 
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
@@ -152,6 +155,59 @@ func TestSampling(t *testing.T) {
 	}
 }
 
+// TestTextsAreKept gives the memory of a request to the next one before its
+// span is sent, as connections do.
+func TestTextsAreKept(t *testing.T) {
+	col := collect(t)
+	p, err := plugintest.Try(&Plugin, environment(col, ""), `{"sampler":{"name":"always_on"},"additional_attributes":["http_a"]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := []byte("vendor=state PURGE agent 1")
+	text := func(from, to int) string { return unsafe.String(&memory[from], to-from) }
+	c := plugintest.Request(text(13, 18), "/", parent+"01")
+	c.Req.Header.Add("tracestate", text(0, 12))
+	c.Req.Header.Add("User-Agent", text(19, 24))
+	c.Req.Header.Add("A", text(25, 26))
+	if r, err := p.Rewrite(c); r != nil || err != nil {
+		t.Fatal(r, err)
+	}
+	p.Log(c)
+	for i := range memory {
+		memory[i] = '?'
+	}
+	p.Close()
+	s := col.span()
+	if s.TraceState != "vendor=state" || s.Name != "PURGE" {
+		t.Errorf("%v", s)
+	}
+	for _, a := range s.Attributes {
+		if strings.Contains(a.Value.GetStringValue(), "?") {
+			t.Errorf("%s is %q", a.Key, a.Value.GetStringValue())
+		}
+	}
+}
+
+func TestBatchLimits(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		`{}`: 2 * time.Second, `{"batch_timeout":5}`: 5 * time.Second, `{"batch_timeout":5,"inactive_timeout":0.5}`: 500 * time.Millisecond,
+		`{"batch_timeout":1e-12}`: minWait, `{"batch_timeout":1e300}`: maxWait, `{"inactive_timeout":-1}`: 2 * time.Second,
+		`{"max_queue_size":9007199254740993,"max_export_batch_size":9007199254740993}`: 2 * time.Second,
+	} {
+		var md metadata
+		if err := json.Unmarshal([]byte(`{"batch_span_processor":`+text+`}`), &md); err != nil {
+			t.Fatal(err)
+		}
+		var o sdk.BatchSpanProcessorOptions
+		for _, opt := range md.batch() {
+			opt(&o)
+		}
+		if o.BatchTimeout != want || o.MaxQueueSize > maxQueue || o.MaxExportBatchSize < 1 || o.MaxExportBatchSize > maxQueue {
+			t.Errorf("%s: %+v, want %s", text, o, want)
+		}
+	}
+}
+
 func TestTraceIDOfRequest(t *testing.T) {
 	col := collect(t)
 	const conf = `{"sampler":{"name":"always_off"}}`
@@ -165,13 +221,23 @@ func TestTraceIDOfRequest(t *testing.T) {
 	}
 }
 
-func TestWithoutMetadata(t *testing.T) {
-	var text strings.Builder
-	env := plugintest.Env()
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
-	p, err := plugintest.Try(&Plugin, env, `{}`)
-	if err != nil || p.Rewrite != nil || !strings.Contains(text.String(), "plugin_metadata is required for opentelemetry plugin") {
-		t.Errorf("%v %s", err, text.String())
+// TestNothingToSendTo: requests go on, and the log says why there are no spans.
+func TestNothingToSendTo(t *testing.T) {
+	for metadata, want := range map[string]string{
+		``:                                     "plugin_metadata is required for opentelemetry plugin",
+		`{"collector":{"address":"a b:4318"}}`: `collector.address: uri \"http://a b:4318\" is no http or https address`,
+		`{"collector":{"address":"grpc://a:4317"}}`: `collector.address: uri \"grpc://a:4317\" is no http or https address`,
+	} {
+		var text strings.Builder
+		env := plugintest.Env()
+		env.Log = slog.New(slog.NewJSONHandler(&text, nil))
+		if metadata != "" {
+			env.Metadata = json.RawMessage(metadata)
+		}
+		p, err := plugintest.Try(&Plugin, env, `{}`)
+		if err != nil || p.Rewrite != nil || !strings.Contains(text.String(), want) {
+			t.Errorf("%s: %v %s", metadata, err, text.String())
+		}
 	}
 }
 

@@ -49,7 +49,6 @@ type config struct {
 
 type logger struct {
 	entry *logentry.Log
-	queue *batch.Queue
 	now   func() time.Time
 }
 
@@ -65,20 +64,19 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 		*config
 		Metadata json.RawMessage
 	}{c, env.Metadata}
-	queue, closeQueue, err := batch.Open(env, &c.Config, content, c.sender(client, entry))
+	l := &logger{entry, env.Now}
+	log, stop, err := batch.Log(env, &c.Config, content, l.note, c.sender(client, entry), closeClient)
 	if err != nil {
-		closeClient()
 		return plugins.Phases{}, err
 	}
-	l := &logger{entry, queue, env.Now}
-	return plugins.Phases{Access: entry.Access(), Log: l.log, Close: func() { closeQueue(); closeClient() }}, nil
+	return plugins.Phases{Access: entry.Access(), Log: log, Close: stop}, nil
 }
 
-// log collects the time, and behind a space the entry; the event is made of
+// note is the time, and behind a space the entry; the event is made of
 // them when it is sent.
-func (l *logger) log(c *plugins.Ctx) {
+func (l *logger) note(c *plugins.Ctx) []byte {
 	now := plugins.AppendSeconds(nil, time.Duration(l.now().UnixNano()))
-	l.queue.Push(c, slices.Concat(now, []byte{' '}, l.entry.Entry(c)))
+	return slices.Concat(now, []byte{' '}, l.entry.Entry(c))
 }
 
 // usual are the parts of an entry that an event has.
@@ -148,7 +146,7 @@ func (c *config) sender(client *httpout.Client, entry *logentry.Log) batch.Send 
 		}
 		if a.Status != 200 {
 			var answer struct{ Text string }
-			if json.Unmarshal(a.Body, &answer) == nil {
+			if json.Unmarshal(a.Body, &answer) == nil && answer.Text != "" {
 				return fmt.Errorf("failed to send splunk, %s", answer.Text)
 			}
 			return fmt.Errorf("failed to send splunk, http status code: %d", a.Status)

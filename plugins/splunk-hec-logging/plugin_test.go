@@ -1,6 +1,8 @@
 package splunkheclogging
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"testing"
@@ -14,11 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func environment() *plugins.Env {
-	env := plugintest.Env()
-	env.Now = func() time.Time { return time.Unix(1000, 500_000_000) }
-	return env
-}
+func environment() *plugins.Env { return plugintest.At(time.Unix(1000, 500_000_000)) }
 
 func TestLog(t *testing.T) {
 	host, err := os.Hostname()
@@ -45,8 +43,18 @@ func TestLog(t *testing.T) {
 }
 
 func TestFailure(t *testing.T) {
-	sink := plugintest.NewSink(t, plugintest.Failing)
-	plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint":{"uri":"`+sink.URL+`","token":"t"}}`, "failed to send splunk, http status code: 500")
+	for body, want := range map[string]string{
+		`no`:                             "failed to send splunk, http status code: 403",
+		`{"code":4}`:                     "failed to send splunk, http status code: 403",
+		`null`:                           "failed to send splunk, http status code: 403",
+		`{"text":"Invalid token","c":4}`: "failed to send splunk, Invalid token",
+	} {
+		sink := plugintest.NewSink(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(403)
+			io.WriteString(w, body)
+		})
+		plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint":{"uri":"`+sink.URL+`","token":"t"}}`, want)
+	}
 }
 
 func TestConfiguration(t *testing.T) {

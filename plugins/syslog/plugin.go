@@ -6,16 +6,19 @@ import (
 	"context"
 	"crypto/tls"
 	_ "embed"
+	"errors"
 	"fmt"
-	"net"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"sluice/plugins"
 	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/logentry"
+	"sluice/plugins/internal/netout"
 )
 
 //go:embed schema.json
@@ -49,7 +52,6 @@ type config struct {
 
 type logger struct {
 	entry *logentry.Log
-	queue *batch.Queue
 	now   func() time.Time
 	tail  string // of the header: program and process
 }
@@ -59,55 +61,61 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.send)
+	l := &logger{entry, env.Now, " apisix " + strconv.Itoa(os.Getpid()) + " - - "}
+	log, stop, err := batch.Log(env, &c.Config, c, l.message, c.sender(env.Log), nil)
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	l := &logger{entry, queue, env.Now, " apisix " + strconv.Itoa(os.Getpid()) + " - - "}
-	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log, Close: closeQueue}, nil
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
 
 // timestamp is the layout of the time in a message.
 const timestamp = "2006-01-02T15:04:05.000Z"
 
-// log makes a message of facility SYSLOG and severity INFO; its host is the
-// one that the client asked for.
-func (l *logger) log(c *plugins.Ctx) {
+// message is one of facility SYSLOG and severity INFO; its host is the one
+// that the client asked for.
+func (l *logger) message(c *plugins.Ctx) []byte {
 	b := append(c.Scratch(), "<46>1 "...)
 	b = l.now().UTC().AppendFormat(b, timestamp)
 	b = append(b, ' ')
 	b = append(b, c.Var("host")...)
 	b = append(b, l.tail...)
-	l.queue.Push(c, slices.Concat(b, l.entry.Entry(c), []byte{'\n'}))
+	return slices.Concat(b, l.entry.Entry(c), []byte{'\n'})
 }
 
-// send opens a connection for each batch: on a kept one nobody would notice
+// sender opens a connection for each batch: on a kept one nobody would notice
 // that the server is gone until a batch is lost. A datagram holds one message.
-func (c *config) send(ctx context.Context, entries [][]byte) error {
-	limit := time.Duration(c.Timeout) * time.Millisecond
-	d := net.Dialer{Timeout: limit}
-	conn, err := d.DialContext(ctx, c.SockType, net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
-	if err != nil {
-		return fmt.Errorf("failed to log message: %w", err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
-	if c.TLS && c.SockType == "tcp" {
-		// As in APISIX, the certificate is not verified.
-		conn = tls.Client(conn, &tls.Config{ServerName: c.Host, InsecureSkipVerify: true})
-	}
-	for i, e := range entries {
-		if len(e) > c.DropLimit {
-			continue
+func (c *config) sender(log *slog.Logger) batch.Send {
+	return func(ctx context.Context, messages [][]byte) error {
+		if !slices.ContainsFunc(messages, c.fits) {
+			return nil
 		}
-		if _, err := conn.Write(e); err != nil {
-			return &batch.PartialError{Done: i, Err: fmt.Errorf("failed to log message: %w", err)}
+		conn, err := netout.Dial(ctx, c.SockType, c.Host, c.Port, time.Duration(c.Timeout)*time.Millisecond)
+		if err != nil {
+			return fmt.Errorf("failed to log message: %w", err)
 		}
+		defer conn.Close()
+		if c.TLS && c.SockType == "tcp" {
+			// As in APISIX, the certificate is not verified.
+			conn = tls.Client(conn, &tls.Config{ServerName: c.Host, InsecureSkipVerify: true})
+		}
+		for i, m := range messages {
+			if !c.fits(m) {
+				continue
+			}
+			_, err := conn.Write(m)
+			switch {
+			case errors.Is(err, syscall.EMSGSIZE):
+				log.Error("failed to log message: too long for a datagram", "bytes", len(m))
+			case err != nil:
+				return &batch.PartialError{Done: i, Err: fmt.Errorf("failed to log message: %w", err)}
+			}
+		}
+		if secured, ok := conn.(*tls.Conn); ok {
+			return secured.CloseWrite()
+		}
+		return nil
 	}
-	if secured, ok := conn.(*tls.Conn); ok {
-		return secured.CloseWrite()
-	}
-	return nil
 }
+
+func (c *config) fits(message []byte) bool { return len(message) <= c.DropLimit }

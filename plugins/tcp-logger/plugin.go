@@ -6,13 +6,12 @@ import (
 	"crypto/tls"
 	_ "embed"
 	"fmt"
-	"net"
-	"strconv"
 	"time"
 
 	"sluice/plugins"
 	"sluice/plugins/internal/batch"
 	"sluice/plugins/internal/logentry"
+	"sluice/plugins/internal/netout"
 )
 
 //go:embed schema.json
@@ -41,39 +40,26 @@ type config struct {
 	batch.Config
 }
 
-type logger struct {
-	entry *logentry.Log
-	queue *batch.Queue
-}
-
 func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 	entry, err := logentry.New(&c.Options, env)
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	queue, closeQueue, err := batch.Open(env, &c.Config, c, c.send)
+	log, stop, err := batch.Log(env, &c.Config, c, entry.Entry, c.send, nil)
 	if err != nil {
 		return plugins.Phases{}, err
 	}
-	l := &logger{entry, queue}
-	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: l.log, Close: closeQueue}, nil
+	return plugins.Phases{Access: entry.Access(), BodyFilter: entry.BodyFilter(), Log: log, Close: stop}, nil
 }
-
-func (l *logger) log(c *plugins.Ctx) { l.queue.Push(c, l.entry.Entry(c)) }
 
 // send opens a connection for each batch: on a kept one nobody would notice
 // that the server is gone until a batch is lost.
 func (c *config) send(ctx context.Context, entries [][]byte) error {
-	limit := time.Duration(c.Timeout) * time.Millisecond
-	d := net.Dialer{Timeout: limit}
-	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(c.Host, strconv.Itoa(c.Port)))
+	conn, err := netout.Dial(ctx, "tcp", c.Host, c.Port, time.Duration(c.Timeout)*time.Millisecond)
 	if err != nil {
 		return fmt.Errorf("failed to connect to TCP server: host[%s] port[%d] err: %w", c.Host, c.Port, err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
 	if c.TLS {
 		// As in APISIX, the certificate is not verified.
 		secured := tls.Client(conn, &tls.Config{ServerName: c.TLSOptions, InsecureSkipVerify: true})

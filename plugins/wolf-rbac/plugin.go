@@ -93,7 +93,7 @@ func (via clients) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	conf := found.Conf.(*config)
 	v := via.check(c, conf, t)
 	c.Log().Info("permission checked", "appid", t.appid, "status", v.status, "err", v.reason)
-	v.user.show(c, conf.HeaderPrefix)
+	v.user.show(c, conf.HeaderPrefix, v.status == 200)
 	if v.status != 200 {
 		c.Log().Error("no permission", "appid", t.appid, "status", v.status, "err", v.reason)
 		return plugins.Exit(v.status, refusal{v.reason, v.user.username(), v.user.nickname()}), nil
@@ -129,17 +129,17 @@ func (via clients) check(c *plugins.Ctx, conf *config, t token) verdict {
 			return verdict{status: 500, reason: "request to wolf-server failed, status:" + strconv.Itoa(answer.Status)}
 		}
 	}
-	var said struct {
+	var said *struct { // nil: null
 		OK     *bool
 		Reason string
 		Data   data
 	}
 	var who *user
-	err := json.Unmarshal(answer.Body, &said)
-	if err == nil && len(said.Data.UserInfo) > 0 && said.Data.UserInfo[0] == '{' {
-		err = json.Unmarshal(said.Data.UserInfo, &who)
+	readable := json.Unmarshal(answer.Body, &said) == nil && said != nil
+	if readable && len(said.Data.UserInfo) > 0 && said.Data.UserInfo[0] == '{' {
+		readable = plugins.Decode(said.Data.UserInfo, &who) == nil
 	}
-	if err != nil {
+	if !readable {
 		return verdict{status: unreadable(answer.Status), reason: "check permission failed! parse response json failed!"}
 	}
 	if answer.Status == 200 && said.OK != nil && !*said.OK {

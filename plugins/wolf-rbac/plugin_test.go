@@ -47,10 +47,11 @@ func consumers(server string) plugintest.Consumers {
 
 func TestRewrite(t *testing.T) {
 	server, asked := wolf(t, map[string]string{
-		"/ok":     `200 {"ok":true,"data":{"userInfo":{"id":100,"username":"admin","nickname":"the admin"}}}`,
+		"/ok":     `200 {"ok":true,"data":{"userInfo":{"id":9007199254740993,"username":"admin","nickname":"the admin"}}}`,
 		"/silent": `200 {"ok":true,"data":[]}`,
 		"/not-ok": `200 {"ok":false,"reason":"ERR_TOKEN_INVALID"}`,
 		"/broken": `200 {"ok":`,
+		"/null":   `200 null`,
 		"/denied": `403 {"ok":false,"reason":"ERR_ACCESS_DENIED","data":{"userInfo":{"username":"admin"}}}`,
 		"/fails":  `500 {}`,
 	})
@@ -74,6 +75,7 @@ func TestRewrite(t *testing.T) {
 		{"silent", "/silent", good, 0, "", 1},
 		{"not ok", "/not-ok", good, 401, "ERR_TOKEN_INVALID", 1},
 		{"broken", "/broken", good, 500, "check permission failed! parse response json failed!", 1},
+		{"null", "/null", good, 500, "check permission failed! parse response json failed!", 1},
 		{"denied", "/denied", good, 403, "ERR_ACCESS_DENIED", 1},
 		{"fails", "/fails", good, 500, "request to wolf-server failed, status:500", 3},
 	} {
@@ -88,11 +90,15 @@ func TestRewrite(t *testing.T) {
 				if body := r.Body.(refusal); r.Status != x.status || body.Message != x.message {
 					t.Errorf("%d %+v", r.Status, body)
 				}
+				// Within multi-auth another plugin may let the request in, as somebody else.
+				if got := c.Req.Header.Get("X-Username"); x.asked > 0 && got != "" {
+					t.Errorf("the upstream would hear of %q", got)
+				}
 				return
 			}
 			h := &c.Req.Header
 			user, who := h.Get("X-UserId"), h.Get("X-Nickname")
-			if x.target == "/silent" && (user != "" || who != "") || x.target != "/silent" && (user != "100" || who != "the%20admin") ||
+			if x.target == "/silent" && (user != "" || who != "") || x.target != "/silent" && (user != "9007199254740993" || who != "the%20admin") ||
 				h.Has("X_Username") || h.Get("X-Consumer-Username") != "jack" {
 				t.Errorf("upstream: %q %q", user, who)
 			}

@@ -37,20 +37,23 @@ func (u *user) nickname() string {
 	return u.username()
 }
 
-// show tells the upstream and the client who the user is. What the client said
-// of it is dropped, also when the server says nothing.
-func (u *user) show(c *plugins.Ctx, prefix string) {
+// show tells the client, and the upstream when the user may, who the user is.
+// What the client said of it is dropped in any case. The upstream of a refused
+// user is there only when another plugin lets the request in, as somebody else.
+func (u *user) show(c *plugins.Ctx, prefix string, may bool) {
 	if u != nil {
 		c.SetValue(plugins.Field("userInfo"), map[string]any(*u))
 	}
 	for _, f := range [...]struct{ name, value string }{
 		{"UserId", u.text("id")}, {"Username", u.username()}, {"Nickname", escape(u.nickname())},
 	} {
+		consumer.Drop(&c.Req.Header, prefix+f.name)
 		if f.value == "" {
-			consumer.Drop(&c.Req.Header, prefix+f.name)
 			continue
 		}
-		consumer.Replace(&c.Req.Header, prefix+f.name, f.value)
+		if may {
+			c.Req.Header.Add(prefix+f.name, f.value)
+		}
 		c.RespHeader.Set(prefix+f.name, f.value)
 	}
 }

@@ -79,16 +79,19 @@ func isID(s string, short, long int) bool {
 	return true
 }
 
-// newID is 16 hexadecimal digits, not all of them zero.
-func newID() string {
+// newIDs is n ids behind each other, up to four, of 16 hexadecimal digits that
+// are not all zero: one string for all ids of a request.
+func newIDs(n int) string {
 	const digits = "0123456789abcdef"
-	var b [16]byte
-	n := rand.Uint64() | 1
-	for i := range b {
-		b[i] = digits[n&15]
-		n >>= 4
+	var b [4 * 16]byte
+	for i := range n {
+		id := rand.Uint64() | 1
+		for at := range 16 {
+			b[16*i+at] = digits[id&15]
+			id >>= 4
+		}
 	}
-	return string(b[:])
+	return string(b[:16*n])
 }
 
 // inject writes what the upstream is told: to it, the span that called is the

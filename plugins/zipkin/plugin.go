@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"time"
 
 	"sluice/plugins"
@@ -74,13 +75,18 @@ func build(c *config, env *plugins.Env) (plugins.Phases, error) {
 
 func (c *config) sender(client *httpout.Client) batch.Send {
 	header := http.Header{"Content-Type": {"application/json"}}
+	place := "" // the endpoint without what may be a secret
+	if u, err := url.Parse(c.Endpoint); err == nil {
+		u.User, u.RawQuery = nil, ""
+		place = u.String()
+	}
 	return func(ctx context.Context, spans [][]byte) error {
 		a, err := client.Do(ctx, http.MethodPost, c.Endpoint, header, sending.JSON(spans))
 		if err != nil {
 			return err
 		}
 		if a.Status < 200 || a.Status >= 300 {
-			return fmt.Errorf("failed: %s %d", c.Endpoint, a.Status)
+			return fmt.Errorf("failed: %s %d", place, a.Status)
 		}
 		return nil
 	}
@@ -101,9 +107,14 @@ func (t *tracer) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		c.Log().Error("invalid b3 header", "err", err)
 		return plugins.Exit(400, nil), nil
 	}
-	s := &trace{id: w.trace, parent: w.span, request: newID()}
+	n := 2
+	if w.trace == "" {
+		n = 4
+	}
+	fresh := newIDs(n)
+	s := &trace{id: w.trace, parent: w.span, request: fresh[:16]}
 	if s.id == "" {
-		s.id, s.parent = newID()+newID(), ""
+		s.id = fresh[32:]
 	}
 	switch {
 	case w.sampled == "1" || w.sampled == "true":
@@ -113,7 +124,7 @@ func (t *tracer) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		s.sampled = w.debug || t.random() < t.SampleRatio
 	}
 	if s.sampled {
-		s.proxy = newID()
+		s.proxy = fresh[16:32]
 	}
 	s.rewritten = t.now()
 	c.SetValue(t, s)
@@ -157,15 +168,15 @@ func (t *tracer) log(c *plugins.Ctx) {
 		s.answered = end
 	}
 	if t.SpanVersion == 1 {
-		t.report(c, s, span{name: "apisix.rewrite", id: newID(), parent: s.request, from: c.Start, to: s.rewritten})
+		t.report(c, s, span{name: "apisix.rewrite", id: newIDs(1), parent: s.request, from: c.Start, to: s.rewritten})
 		if !s.accessed.IsZero() {
-			t.report(c, s, span{name: "apisix.access", id: newID(), parent: s.request, from: s.rewritten, to: s.accessed})
-			t.report(c, s, span{name: "apisix.body_filter", id: newID(), parent: s.proxy, from: s.answered, to: end})
+			t.report(c, s, span{name: "apisix.access", id: newIDs(1), parent: s.request, from: s.rewritten, to: s.accessed})
+			t.report(c, s, span{name: "apisix.body_filter", id: newIDs(1), parent: s.proxy, from: s.answered, to: end})
 			t.report(c, s, span{name: "apisix.proxy", id: s.proxy, parent: s.request, from: s.accessed, to: end})
 		}
 	} else {
 		t.report(c, s, span{name: "apisix.proxy", id: s.proxy, parent: s.request, from: c.Start, to: s.answered})
-		t.report(c, s, span{name: "apisix.response_span", id: newID(), parent: s.request, from: s.answered, to: end})
+		t.report(c, s, span{name: "apisix.response_span", id: newIDs(1), parent: s.request, from: s.answered, to: end})
 	}
 	t.report(c, s, span{name: "apisix.request", id: s.request, parent: s.parent, from: c.Start, to: end, server: true})
 }

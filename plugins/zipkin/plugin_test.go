@@ -3,6 +3,7 @@ package zipkin
 import (
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -189,18 +190,35 @@ func TestNotSampled(t *testing.T) {
 	}
 }
 
+// TestFailure: services behind the protocol take their key in the query.
+func TestFailure(t *testing.T) {
+	var text strings.Builder
+	env := plugintest.Env()
+	env.Log = slog.New(slog.NewTextHandler(&text, nil))
+	sink := plugintest.NewSink(t, plugintest.Failing)
+	p, err := plugintest.Try(&Plugin, env, `{"sample_ratio":1,"endpoint":"`+strings.Replace(sink.URL, "//", "//user:canary@", 1)+`/api?Api-Key=canary"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := plugintest.Request("GET", "/")
+	if _, err := p.Rewrite(c); err != nil {
+		t.Fatal(err)
+	}
+	p.Log(c)
+	p.Close()
+	if want := "failed: " + sink.URL + "/api 500"; !strings.Contains(text.String(), want) || strings.Contains(text.String(), "canary") {
+		t.Errorf("the log is %s, want %s", &text, want)
+	}
+}
+
 func TestConfiguration(t *testing.T) {
-	for conf, want := range map[string]string{
+	plugintest.Refuse(t, &Plugin, map[string]string{
 		`{"sample_ratio":1}`: `property "endpoint" is required`,
 		`{"endpoint":"http://127.0.0.1","sample_ratio":-1}`:                      "expected -1 to be at least 1e-05",
 		`{"endpoint":"http://127.0.0.1","sample_ratio":2}`:                       "expected 2 to be at most 1",
 		`{"endpoint":"http://127.0.0.1","sample_ratio":1,"server_addr":"badip"}`: `property "server_addr" validation failed: failed to match pattern`,
 		`{"endpoint":"http://127.0.0.1","sample_ratio":1,"span_version":3}`:      `property "span_version" validation failed: matches none of the enum values`,
-	} {
-		if _, err := plugintest.Try(&Plugin, plugintest.Env(), conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", conf, err)
-		}
-	}
+	})
 }
 
 func BenchmarkSampled(b *testing.B)    { benchmark(b, "1") }
@@ -211,6 +229,7 @@ func benchmark(b *testing.B, ratio string) {
 	c := plugintest.Request("GET", "/")
 	b.ReportAllocs()
 	for b.Loop() {
+		c.Req.Header.Reset() // of what the upstream was told
 		if _, err := p.Rewrite(c); err != nil {
 			b.Fatal(err)
 		}
