@@ -75,10 +75,10 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	log.Info("listening", "service", "etcd", "addr", l.Addr().String())
-	return untilSignal(env, func(ctx context.Context) error {
-		defer s.Close()
-		return s.Serve(ctx, l)
-	})
+	defer s.Close()
+	ctx, stop := env.untilSignal()
+	defer stop()
+	return s.Serve(ctx, l)
 }
 
 // serverTLS is nil when there is no certificate.
@@ -106,26 +106,4 @@ func serverTLS(cert, key, ca string, mutual bool) (*tls.Config, error) {
 		return nil, fmt.Errorf("--trusted-ca-file %s: no certificate", ca)
 	}
 	return c, nil
-}
-
-// untilSignal runs serve until it fails or the process is told to end.
-func untilSignal(env *environment, serve func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	served := make(chan error, 1)
-	go func() { served <- serve(ctx) }() // ends with ctx
-	signals, stop := env.notify()
-	defer stop()
-	for {
-		select {
-		case err := <-served:
-			return err
-		case s := <-signals:
-			if s != os.Interrupt && s.String() != "terminated" {
-				continue
-			}
-			cancel()
-			return <-served
-		}
-	}
 }

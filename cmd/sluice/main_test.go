@@ -319,3 +319,18 @@ func TestCommandLine(t *testing.T) {
 		}
 	}
 }
+
+// TestUntilSignal: what rotates logs does not end a command.
+func TestUntilSignal(t *testing.T) {
+	signals := make(chan os.Signal)
+	ctx, stop := (&environment{signals: signals}).untilSignal()
+	defer stop()
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM} {
+		select {
+		case signals <- s:
+		case <-ctx.Done():
+			t.Fatalf("ended before %v", s)
+		}
+	}
+	<-ctx.Done()
+}
