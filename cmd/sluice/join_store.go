@@ -27,60 +27,56 @@ const (
 // startBackend serves the store of sluice.store_backend where the embedded etcd
 // would be. The gateway does not wait long for a database that does not answer:
 // it has its last good version, and hears when the store is there.
-func (p *parts) startBackend() error {
+func (p *parts) startBackend() error { return p.beside(backendTime, p.serveBackend) }
+
+// beside runs serve until the gateway closes. It returns when serve is ready, or
+// has failed, or after limit; what fails later is logged.
+func (p *parts) beside(limit time.Duration, serve func(ctx context.Context, ready func()) error) error {
 	ctx, cancel := context.WithCancel(p.ctx)
-	ready, late, done := make(chan error), make(chan struct{}), make(chan struct{})
+	ready, failed := make(chan struct{}), make(chan error)
+	begun, done := make(chan struct{}), make(chan struct{})
+	defer close(begun)
 	go func() { // ends when the gateway closes
 		defer close(done)
-		p.serveBackend(ctx, func(err error) {
-			select {
-			case ready <- err:
-			case <-late:
-				if err != nil && ctx.Err() == nil {
-					p.log.Error("the store cannot be served", "err", err)
-				}
+		err := serve(ctx, func() { close(ready) })
+		select {
+		case failed <- err:
+		case <-begun:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				p.log.Error("the store is not served any more", "err", err)
 			}
-		})
+		}
 	}()
 	p.onCloseDo(func() { cancel(); <-done })
-	t := time.NewTimer(backendTime)
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
-	case err := <-ready:
+	case err := <-failed:
 		return err
+	case <-ready:
 	case <-t.C:
-		close(late)
-		return nil
 	}
+	return nil
 }
 
-// serveBackend opens the store and serves it until ctx ends; it tells once when
-// it does, or why it does not.
-func (p *parts) serveBackend(ctx context.Context, told func(error)) {
+// serveBackend opens the store and serves it until ctx ends.
+func (p *parts) serveBackend(ctx context.Context, ready func()) (err error) {
 	b, err := p.openBackend(ctx)
 	if err != nil {
-		told(err)
-		return
+		return err
 	}
-	err = func() error {
-		l, err := net.Listen("tcp", p.cfg.Sluice.StoreListen)
-		if err != nil {
-			return err
-		}
-		s, err := adapter.New(adapter.Config{Backend: b, Log: p.log, TLS: backendTLS(p.cfg), Retention: backendRetention})
-		if err != nil {
-			return errors.Join(err, l.Close())
-		}
-		defer s.Close()
-		told(nil)
-		if err := s.Serve(ctx, l); err != nil {
-			p.log.Error("the store is no longer served", "err", err)
-		}
-		return nil
-	}()
-	if err = errors.Join(err, b.Close()); err != nil {
-		told(err)
+	defer func() { err = errors.Join(err, b.Close()) }()
+	l, err := net.Listen("tcp", p.cfg.Sluice.StoreListen)
+	if err != nil {
+		return err
 	}
+	s, err := adapter.New(adapter.Config{Backend: b, Log: p.log, TLS: backendTLS(p.cfg), Retention: backendRetention})
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer s.Close()
+	ready()
+	return s.Serve(ctx, l)
 }
 
 // openBackend opens the store; a database is tried until it answers.
