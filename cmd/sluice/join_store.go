@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
 
-	"sluice/conf"
 	"sluice/configcenter/adapter"
 	"sluice/configcenter/adapter/backend"
 	"sluice/configcenter/adapter/mvcc"
@@ -66,11 +62,17 @@ func (p *parts) serveBackend(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
+	c := adapter.Config{Backend: b, Log: p.log, Retention: backendRetention}
+	if t := &p.cfg.Sluice.StoreTLS; t.Cert != "" {
+		if c.TLS, err = servingTLS(t.Cert, t.Key, t.CA); err != nil {
+			return fmt.Errorf("sluice.store_tls: %w", err)
+		}
+	}
 	l, err := net.Listen("tcp", p.cfg.Sluice.StoreListen)
 	if err != nil {
 		return err
 	}
-	s, err := adapter.New(adapter.Config{Backend: b, Log: p.log, TLS: backendTLS(p.cfg), Retention: backendRetention})
+	s, err := adapter.New(c)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -96,34 +98,6 @@ func (p *parts) openBackend(ctx context.Context) (mvcc.Backend, error) {
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// backendTLS is sluice.store_tls; its files are read for each connection, so
-// that renewed ones count.
-func backendTLS(c *conf.Config) *tls.Config {
-	t := c.Sluice.StoreTLS
-	if t.Cert == "" {
-		return nil
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, err
-		}
-		now := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
-		if t.CA == "" {
-			return now, nil
-		}
-		text, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, err
-		}
-		now.ClientAuth, now.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		if !now.ClientCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s has no certificate", t.CA)
-		}
-		return now, nil
-	}}
 }
 
 // kindOf is the store's kind, without what may be secret.
