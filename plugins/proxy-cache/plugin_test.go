@@ -263,7 +263,8 @@ func TestDiskTime(t *testing.T) {
 		{"X: y", 10}, {"Cache-Control: max-age=20", 20}, {"Cache-Control: max-age=20, s-maxage=5", 5}, {"Cache-Control: max-age=0", 0},
 		{"Expires: Wed, 01 May 2024 12:00:30 GMT", 30}, {"Expires: Wed, 01 May 2024 11:00:30 GMT", 0}, {"Expires: 0", 0},
 		{"X-Accel-Expires: 7", 7}, {"X-Accel-Expires: 0", 0}, {"X-Accel-Expires: @" + strconv.FormatInt(g.now().Unix()+9, 10), 9},
-		{"X-Accel-Expires: x", 10}, {"Cache-Control: private", 0}, {"Cache-Control: no-store", 0}, {"Cache-Control: no-cache", 0},
+		{"X-Accel-Expires: x", 10}, {"X-Accel-Expires: -5", 0}, {"X-Accel-Expires: @1", 0},
+		{"X-Accel-Expires: @4102444800", 10 * 365 * 24 * 3600}, {"X-Accel-Expires: 9999999999", 10 * 365 * 24 * 3600}, {"Cache-Control: private", 0}, {"Cache-Control: no-store", 0}, {"Cache-Control: no-cache", 0},
 		{"Set-Cookie: a=b", 0}, {"Vary: *", 0}, {"Vary: Accept", 10},
 	} {
 		at := func() *plugins.Ctx { return plugintest.Request("GET", "/"+strconv.Itoa(i)) }
