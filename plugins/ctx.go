@@ -213,6 +213,19 @@ func (c *Ctx) Upstream() Upstream { return c.upstream }
 // SetUpstream replaces the upstream (traffic-split); u comes from Env.Upstream.
 func (c *Ctx) SetUpstream(u Upstream) { c.upstream = u }
 
+// Sleep waits; it fails when the client is gone, or the server gives up on the
+// request, meanwhile.
+func (c *Ctx) Sleep(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.Done():
+		return c.Err()
+	}
+}
+
 // Log is a logger that carries the request's id and route. Made on first use.
 func (c *Ctx) Log() *slog.Logger {
 	if c.log == nil {
