@@ -42,8 +42,12 @@ func (w *walk) reply(rep *plugins.Reply) {
 	*resp = wire.Response{Status: rep.Status, Header: resp.Header, Trailer: resp.Trailer}
 	resp.Header.Reset()
 	resp.Trailer.Reset()
-	if resp.Status == 0 {
+	switch s := rep.Status; {
+	case s == 0:
 		resp.Status = 200
+	case s < 200 || s > 999:
+		w.Log().Error("a reply must have a final status, answered 500 instead", "status", s)
+		resp.Status = 500
 	}
 	for name, value := range rep.Header.All() {
 		resp.Header.Add(name, value)
