@@ -94,6 +94,7 @@ func serveRelay(c *command, env *environment, args []string) (err error) {
 	ctx, stop := env.untilSignal()
 	defer stop()
 	if extra != nil {
+		log.Info("listening", "service", "metrics", "addr", extra.Addr().String())
 		web := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 10 * time.Second}
 		done := make(chan struct{})
 		go func() { // ends with web
