@@ -39,16 +39,9 @@ func (w *walk) reply(rep *plugins.Reply) {
 		w.ReplySource = "apisix"
 	}
 	resp := &w.x.Resp
-	*resp = wire.Response{Status: rep.Status, Header: resp.Header, Trailer: resp.Trailer}
+	*resp = wire.Response{Status: w.FinalStatus(rep), Header: resp.Header, Trailer: resp.Trailer}
 	resp.Header.Reset()
 	resp.Trailer.Reset()
-	switch s := rep.Status; {
-	case s == 0:
-		resp.Status = 200
-	case s < 200 || s > 999:
-		w.Log().Error("a reply must have a final status, answered 500 instead", "status", s)
-		resp.Status = 500
-	}
 	for name, value := range rep.Header.All() {
 		resp.Header.Add(name, value)
 	}

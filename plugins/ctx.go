@@ -261,6 +261,19 @@ func (c *Ctx) Exits(rep *Reply) *Reply {
 	return rep
 }
 
+// FinalStatus is the status that rep is sent with: 200 when it has none, and 500
+// for one that is not final or no status at all: the client would wait for another.
+func (c *Ctx) FinalStatus(rep *Reply) int {
+	switch s := rep.Status; {
+	case s == 0:
+		return 200
+	case s < 200 || s > 999:
+		c.Log().Error("a reply must have a final status, answered 500 instead", "status", s)
+		return 500
+	}
+	return rep.Status
+}
+
 // SetVar gives a variable a value for the rest of this request; it wins over
 // every built-in of that name.
 func (c *Ctx) SetVar(name, value string) {
