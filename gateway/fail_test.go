@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -179,5 +180,23 @@ func TestSecretChanges(t *testing.T) {
 	case <-changed:
 	case <-time.After(20 * time.Second):
 		t.Fatal("nothing was built anew")
+	}
+}
+
+// TestNoFinalStatus: after an interim status a client would wait for another.
+func TestNoFinalStatus(t *testing.T) {
+	reg := plugins.Registry{"says": {Name: "says", Schema: `{"type":"object"}`,
+		New: plugins.Build(func(*struct{}, *plugins.Env) (plugins.Phases, error) {
+			return plugins.Phases{Access: func(c *plugins.Ctx) (*plugins.Reply, error) {
+				code, err := strconv.Atoi(c.Query)
+				return plugins.Exit(code, "body"), err
+			}}, nil
+		})}}
+	b := start(t, reg)
+	b.put(resource.Routes, "1", `{"uri":"/x","upstream":{"nodes":{"127.0.0.1:1":1}},"plugins":{"says":{}}}`)
+	for code, want := range map[string]int{"100": 500, "101": 500, "103": 500, "199": 500, "-1": 500, "1000": 500, "0": 200, "200": 200, "599": 599, "999": 999} {
+		if status, body, _ := b.get("/x?" + code); status != want || body != "body" {
+			t.Errorf("%s: %d %q", code, status, body)
+		}
 	}
 }

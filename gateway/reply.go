@@ -39,12 +39,9 @@ func (w *walk) reply(rep *plugins.Reply) {
 		w.ReplySource = "apisix"
 	}
 	resp := &w.x.Resp
-	*resp = wire.Response{Status: rep.Status, Header: resp.Header, Trailer: resp.Trailer}
+	*resp = wire.Response{Status: w.FinalStatus(rep), Header: resp.Header, Trailer: resp.Trailer}
 	resp.Header.Reset()
 	resp.Trailer.Reset()
-	if resp.Status == 0 {
-		resp.Status = 200
-	}
 	for name, value := range rep.Header.All() {
 		resp.Header.Add(name, value)
 	}

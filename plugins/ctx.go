@@ -213,6 +213,19 @@ func (c *Ctx) Upstream() Upstream { return c.upstream }
 // SetUpstream replaces the upstream (traffic-split); u comes from Env.Upstream.
 func (c *Ctx) SetUpstream(u Upstream) { c.upstream = u }
 
+// Sleep waits; it fails when the client is gone, or the server gives up on the
+// request, meanwhile.
+func (c *Ctx) Sleep(d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.Done():
+		return c.Err()
+	}
+}
+
 // Log is a logger that carries the request's id and route. Made on first use.
 func (c *Ctx) Log() *slog.Logger {
 	if c.log == nil {
@@ -246,6 +259,19 @@ func (c *Ctx) Exits(rep *Reply) *Reply {
 		rep = f(c, rep)
 	}
 	return rep
+}
+
+// FinalStatus is the status that rep is sent with: 200 when it has none, and 500
+// for one that is not final or no status at all: the client would wait for another.
+func (c *Ctx) FinalStatus(rep *Reply) int {
+	switch s := rep.Status; {
+	case s == 0:
+		return 200
+	case s < 200 || s > 999:
+		c.Log().Error("a reply must have a final status, answered 500 instead", "status", s)
+		return 500
+	}
+	return rep.Status
 }
 
 // SetVar gives a variable a value for the rest of this request; it wins over

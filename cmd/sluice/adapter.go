@@ -24,8 +24,8 @@ With SQLite one machine, and with PostgreSQL, MySQL, MariaDB and TiDB many, may 
 several adapters on one database.
 
 Until users are made (etcdctl user add, auth enable), whoever can connect may read
-and write everything. --client-cert-auth lets only those connect who have a
-certificate of --trusted-ca-file.
+and write everything. --trusted-ca-file lets only those connect who have a
+certificate that it signs.
 
 SIGTERM and SIGINT end it: watches at once, other requests when they are answered.
 
@@ -48,8 +48,8 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 	retention := fs.Duration("auto-compaction-retention", time.Hour, "how long old revisions are kept; 0 for ever")
 	cert := fs.String("cert-file", "", "TLS certificate; with --key-file")
 	key := fs.String("key-file", "", "TLS key")
-	ca := fs.String("trusted-ca-file", "", "certificates of who signs those of clients; with --client-cert-auth")
-	mutual := fs.Bool("client-cert-auth", false, "want a certificate of each client")
+	ca := fs.String("trusted-ca-file", "", "certificates of who signs those of clients; clients must have one then")
+	mutual := fs.Bool("client-cert-auth", false, "clients must have a certificate; needs --trusted-ca-file")
 	progress := fs.Duration("watch-progress-notify-interval", 10*time.Minute, "how often watches that asked for it hear the revision")
 	if err := parse(fs, args); err != nil {
 		return err
@@ -75,57 +75,54 @@ func serveAdapter(c *command, env *environment, args []string) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	log.Info("listening", "service", "etcd", "addr", l.Addr().String())
-	return untilSignal(env, func(ctx context.Context) error {
-		defer s.Close()
-		return s.Serve(ctx, l)
-	})
+	defer s.Close()
+	ctx, stop := env.untilSignal()
+	defer stop()
+	return s.Serve(ctx, l)
 }
 
-// serverTLS is nil when there is no certificate.
+// serverTLS is nil when there is no certificate. As with etcd, clients must have
+// one when it is told who signs theirs.
 func serverTLS(cert, key, ca string, mutual bool) (*tls.Config, error) {
-	if cert == "" && key == "" {
-		if ca != "" || mutual {
-			return nil, errors.New("--trusted-ca-file and --client-cert-auth want --cert-file and --key-file")
-		}
+	switch {
+	case cert == "" && key == "" && (ca != "" || mutual):
+		return nil, errors.New("--trusted-ca-file and --client-cert-auth want --cert-file and --key-file")
+	case cert == "" && key == "":
 		return nil, nil
+	case mutual && ca == "":
+		return nil, errors.New("--client-cert-auth: needs --trusted-ca-file")
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	c, err := servingTLS(cert, key, ca)
 	if err != nil {
-		return nil, fmt.Errorf("--cert-file %s, --key-file %s: %w", cert, key, err)
-	}
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if !mutual {
-		return c, nil
-	}
-	text, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, fmt.Errorf("--trusted-ca-file: %w", err)
-	}
-	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--trusted-ca-file %s: no certificate", ca)
+		return nil, fmt.Errorf("--cert-file %s, --key-file %s, --trusted-ca-file %s: %w", cert, key, ca, err)
 	}
 	return c, nil
 }
 
-// untilSignal runs serve until it fails or the process is told to end.
-func untilSignal(env *environment, serve func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	served := make(chan error, 1)
-	go func() { served <- serve(ctx) }() // ends with ctx
-	signals, stop := env.notify()
-	defer stop()
-	for {
-		select {
-		case err := <-served:
-			return err
-		case s := <-signals:
-			if s != os.Interrupt && s.String() != "terminated" {
-				continue
-			}
-			cancel()
-			return <-served
+// servingTLS reads its files for each connection, so that renewed ones count.
+// With ca, clients must have a certificate that it signs.
+func servingTLS(cert, key, ca string) (*tls.Config, error) {
+	load := func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, err
 		}
+		c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
+		if ca == "" {
+			return c, nil
+		}
+		text, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+		if !c.ClientCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s has no certificate", ca)
+		}
+		return c, nil
 	}
+	if _, err := load(nil); err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: load}, nil
 }

@@ -26,9 +26,12 @@ func (p *parts) pluginAttr(plugin string) json.RawMessage {
 	default:
 		return written
 	}
-	members := map[string]any{}
+	var members map[string]any
 	if len(written) > 0 && json.Unmarshal(written, &members) != nil {
 		return written // the plugin will say what is wrong
+	}
+	if members == nil { // nothing is written, or null
+		members = map[string]any{}
 	}
 	members[name] = value
 	text, err := json.Marshal(members)

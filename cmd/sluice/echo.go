@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 )
@@ -69,20 +67,15 @@ func echo(c *command, env *environment, args []string) error {
 	srv.Protocols.SetUnencryptedHTTP2(true)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }() // ends with Shutdown
-	signals, stop := env.notify()
+	ctx, stop := env.untilSignal()
 	defer stop()
-	for {
-		select {
-		case err := <-served:
-			return err
-		case s := <-signals:
-			if s != os.Interrupt && s.String() != "terminated" {
-				continue
-			}
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			return errors.Join(srv.Shutdown(ctx))
-		}
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+		limit, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return srv.Shutdown(limit)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -92,15 +91,21 @@ func serveRelay(c *command, env *environment, args []string) (err error) {
 		return errors.Join(err, l.Close())
 	}
 	log.Info("listening", "service", "etcd relay", "addr", l.Addr().String(), "endpoints", strings.Join(a.conf.Endpoints, ","))
-	return untilSignal(env, func(ctx context.Context) error {
-		if extra != nil {
-			web := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 10 * time.Second}
-			done := make(chan error, 1)
-			go func() { done <- web.Serve(extra) }() // ends with web
-			defer func() { web.Close(); <-done }()
-		}
-		return r.Serve(ctx, l)
-	})
+	ctx, stop := env.untilSignal()
+	defer stop()
+	if extra != nil {
+		log.Info("listening", "service", "metrics", "addr", extra.Addr().String())
+		web := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 10 * time.Second}
+		done := make(chan struct{})
+		go func() { // ends with web
+			defer close(done)
+			if err := web.Serve(extra); !errors.Is(err, http.ErrServerClosed) {
+				log.Error("--metrics-addr is not answered any more", "err", err)
+			}
+		}()
+		defer func() { web.Close(); <-done }()
+	}
+	return r.Serve(ctx, l)
 }
 
 func (a *relayArgs) define(fs *flag.FlagSet) {

@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -77,30 +78,28 @@ func secureEtcd(t *testing.T, info transport.TLSInfo) string {
 	t.Cleanup(e.Close)
 	select {
 	case <-e.Server.ReadyNotify():
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		t.Fatal("etcd is not ready")
 	}
 	return "https://" + e.Clients[0].Addr().String()
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+var relayListening = regexp.MustCompile(`(?s)msg=listening service="etcd relay" addr=(\S+).* service=metrics addr=(\S+)`)
 
 func TestRelayTLS(t *testing.T) {
 	ofEtcd, ofRelay := identity(t, ""), identity(t, "relay")
-	addr, metrics := freePort(t), freePort(t)
 	s := start("etcd-relay", "--endpoints", secureEtcd(t, ofEtcd), "--cert", ofEtcd.CertFile, "--key", ofEtcd.KeyFile, "--cacert", ofEtcd.TrustedCAFile,
-		"--listen-addr", addr, "--cert-file", ofRelay.CertFile, "--key-file", ofRelay.KeyFile, "--trusted-ca-file", ofRelay.TrustedCAFile, "--client-cert-auth",
-		"--metrics-addr", "http://"+metrics)
+		"--listen-addr", "127.0.0.1:0", "--cert-file", ofRelay.CertFile, "--key-file", ofRelay.KeyFile, "--trusted-ca-file", ofRelay.TrustedCAFile, "--client-cert-auth",
+		"--metrics-addr", "http://127.0.0.1:0")
 	defer s.stop(t)
-	s.wait(t, "listening", func() bool { return strings.Contains(s.stderr.String(), "listening") })
+	var addr, metrics string
+	s.wait(t, "listening", func() bool {
+		m := relayListening.FindStringSubmatch(s.stderr.String())
+		if m != nil {
+			addr, metrics = m[1], m[2]
+		}
+		return m != nil
+	})
 	conf, err := ofRelay.ClientConfig()
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +110,7 @@ func TestRelayTLS(t *testing.T) {
 			return err
 		}
 		defer client.Close()
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err = client.Put(ctx, "a", "1")
 		return err
@@ -165,7 +164,7 @@ func TestRelayUsage(t *testing.T) {
 			if code == 0 || !strings.Contains(s.stderr.String(), want) {
 				t.Errorf("%v: exit code %d, %s", args, code, s.stderr.String())
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("%v: was accepted", args)
 			s.signals <- syscall.SIGTERM
 		}

@@ -105,8 +105,8 @@ func (p *parts) ready() error {
 	return nil
 }
 
-// reload reads the plugin lists anew. The set of plugins of a process is fixed
-// when it starts: there is nothing to load.
+// reload is for the APIs that let plugins be loaded anew: the set of plugins of a
+// process is fixed when it starts, there is nothing to load.
 func (p *parts) reload(context.Context) error { return nil }
 
 // live shows the running gateway to the control API.

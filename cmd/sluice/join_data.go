@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -57,15 +58,29 @@ func (p *parts) serveTLS(two *h2.Server) func(net.Listener) error {
 		NextProtos:             nextProtos(p.cfg.Apisix.EnableHTTP2),
 	}
 	return func(l net.Listener) error {
-		for {
+		for wait := acceptAgain; ; {
 			c, err := l.Accept()
-			if err != nil {
+			if err == nil {
+				wait = acceptAgain
+				go p.serveTLSConn(tls.Server(c, base), two)
+				continue
+			}
+			var may interface{ Temporary() bool }
+			if !errors.As(err, &may) || !may.Temporary() {
 				return err
 			}
-			go p.serveTLSConn(tls.Server(c, base), two)
+			select { // out of descriptors, perhaps: others will end
+			case <-time.After(wait):
+			case <-p.ctx.Done():
+				return nil
+			}
+			wait = min(2*wait, time.Second)
 		}
 	}
 }
+
+// acceptAgain is the first pause after a connection that could not be accepted.
+const acceptAgain = 5 * time.Millisecond
 
 // handshakeTime bounds a TLS handshake.
 const handshakeTime = 10 * time.Second

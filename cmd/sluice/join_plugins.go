@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"sluice/configcenter/resource"
 	"sluice/gateway/redact"
@@ -50,10 +51,16 @@ func (p *parts) pluginCounts() []pluginCount {
 	return list
 }
 
+// inside are secrets that no plugin's schema names: they belong to what lies in
+// its configuration.
+var inside = []string{"tls.client_key", "upstream.tls.client_key",
+	"plugins.traffic-split.rules.weighted_upstreams.upstream.tls.client_key",
+	"plugins.workflow.rules.actions.redis_password", "plugins.workflow.rules.actions.sentinel_password"}
+
 // masked is an object as the control API shows it to everybody who can reach
 // it: without what its plugins' schemas want encrypted, and without keys.
 func (p *parts) masked(k resource.Kind, id string, raw json.RawMessage) json.RawMessage {
-	paths := []string{"tls.client_key", "upstream.tls.client_key"}
+	paths := slices.Clone(inside)
 	fields := func(name string, part plugins.Part, prefix string) {
 		if s := p.catalog.Schema(name, part); s != nil {
 			for _, f := range s.EncryptFields() {

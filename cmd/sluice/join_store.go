@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"time"
 
-	"sluice/conf"
 	"sluice/configcenter/adapter"
 	"sluice/configcenter/adapter/backend"
 	"sluice/configcenter/adapter/mvcc"
@@ -27,60 +23,62 @@ const (
 // startBackend serves the store of sluice.store_backend where the embedded etcd
 // would be. The gateway does not wait long for a database that does not answer:
 // it has its last good version, and hears when the store is there.
-func (p *parts) startBackend() error {
+func (p *parts) startBackend() error { return p.beside(backendTime, p.serveBackend) }
+
+// beside runs serve until the gateway closes. It returns when serve is ready, or
+// has failed, or after limit; what fails later is logged.
+func (p *parts) beside(limit time.Duration, serve func(ctx context.Context, ready func()) error) error {
 	ctx, cancel := context.WithCancel(p.ctx)
-	ready, late, done := make(chan error), make(chan struct{}), make(chan struct{})
+	ready, failed := make(chan struct{}), make(chan error)
+	begun, done := make(chan struct{}), make(chan struct{})
+	defer close(begun)
 	go func() { // ends when the gateway closes
 		defer close(done)
-		p.serveBackend(ctx, func(err error) {
-			select {
-			case ready <- err:
-			case <-late:
-				if err != nil && ctx.Err() == nil {
-					p.log.Error("the store cannot be served", "err", err)
-				}
+		err := serve(ctx, func() { close(ready) })
+		select {
+		case failed <- err:
+		case <-begun:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				p.log.Error("the store is not served any more", "err", err)
 			}
-		})
+		}
 	}()
 	p.onCloseDo(func() { cancel(); <-done })
-	t := time.NewTimer(backendTime)
+	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {
-	case err := <-ready:
+	case err := <-failed:
 		return err
+	case <-ready:
 	case <-t.C:
-		close(late)
-		return nil
 	}
+	return nil
 }
 
-// serveBackend opens the store and serves it until ctx ends; it tells once when
-// it does, or why it does not.
-func (p *parts) serveBackend(ctx context.Context, told func(error)) {
+// serveBackend opens the store and serves it until ctx ends.
+func (p *parts) serveBackend(ctx context.Context, ready func()) (err error) {
 	b, err := p.openBackend(ctx)
 	if err != nil {
-		told(err)
-		return
+		return err
 	}
-	err = func() error {
-		l, err := net.Listen("tcp", p.cfg.Sluice.StoreListen)
-		if err != nil {
-			return err
+	defer func() { err = errors.Join(err, b.Close()) }()
+	c := adapter.Config{Backend: b, Log: p.log, Retention: backendRetention}
+	if t := &p.cfg.Sluice.StoreTLS; t.Cert != "" {
+		if c.TLS, err = servingTLS(t.Cert, t.Key, t.CA); err != nil {
+			return fmt.Errorf("sluice.store_tls: %w", err)
 		}
-		s, err := adapter.New(adapter.Config{Backend: b, Log: p.log, TLS: backendTLS(p.cfg), Retention: backendRetention})
-		if err != nil {
-			return errors.Join(err, l.Close())
-		}
-		defer s.Close()
-		told(nil)
-		if err := s.Serve(ctx, l); err != nil {
-			p.log.Error("the store is no longer served", "err", err)
-		}
-		return nil
-	}()
-	if err = errors.Join(err, b.Close()); err != nil {
-		told(err)
 	}
+	l, err := net.Listen("tcp", p.cfg.Sluice.StoreListen)
+	if err != nil {
+		return err
+	}
+	s, err := adapter.New(c)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer s.Close()
+	ready()
+	return s.Serve(ctx, l)
 }
 
 // openBackend opens the store; a database is tried until it answers.
@@ -100,34 +98,6 @@ func (p *parts) openBackend(ctx context.Context) (mvcc.Backend, error) {
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// backendTLS is sluice.store_tls; its files are read for each connection, so
-// that renewed ones count.
-func backendTLS(c *conf.Config) *tls.Config {
-	t := c.Sluice.StoreTLS
-	if t.Cert == "" {
-		return nil
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-		pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-		if err != nil {
-			return nil, err
-		}
-		now := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
-		if t.CA == "" {
-			return now, nil
-		}
-		text, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, err
-		}
-		now.ClientAuth, now.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
-		if !now.ClientCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s has no certificate", t.CA)
-		}
-		return now, nil
-	}}
 }
 
 // kindOf is the store's kind, without what may be secret.

@@ -2,14 +2,19 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sluice/configcenter/adapter/backendtest"
 )
@@ -50,6 +55,34 @@ func request(t *testing.T, path, method, url, body string) int {
 	defer resp.Body.Close()
 	io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode
+}
+
+// What goes on beside the start holds up neither that nor the end, however it ends itself.
+func TestBeside(t *testing.T) {
+	broken := errors.New("broken")
+	for name, x := range map[string]struct {
+		serve func(ctx context.Context, ready func()) error
+		want  error
+		log   bool
+	}{
+		"fails at once":      {func(context.Context, func()) error { return broken }, broken, false},
+		"fails when it ends": {func(ctx context.Context, ready func()) error { ready(); <-ctx.Done(); return broken }, nil, true},
+		"is never ready":     {func(ctx context.Context, _ func()) error { <-ctx.Done(); return ctx.Err() }, nil, false},
+		"is ready and ends":  {func(_ context.Context, ready func()) error { ready(); return nil }, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log bytes.Buffer
+				p := &parts{ctx: context.Background(), log: slog.New(slog.NewTextHandler(&log, nil))}
+				if err := p.beside(time.Second, x.serve); err != x.want {
+					t.Error(err)
+				}
+				if err := p.close(t.Context()); err != nil || (log.Len() > 0) != x.log {
+					t.Errorf("%v, %s", err, &log)
+				}
+			})
+		})
+	}
 }
 
 // A gateway keeps its configuration in each kind of store, across a restart.

@@ -57,7 +57,7 @@ func (s *started) wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for !ok() {
 		select {
 		case <-tick.C:
@@ -318,4 +318,19 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("help %s has no example", c.name)
 		}
 	}
+}
+
+// TestUntilSignal: what rotates logs does not end a command.
+func TestUntilSignal(t *testing.T) {
+	signals := make(chan os.Signal)
+	ctx, stop := (&environment{signals: signals}).untilSignal()
+	defer stop()
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGTERM} {
+		select {
+		case signals <- s:
+		case <-ctx.Done():
+			t.Fatalf("ended before %v", s)
+		}
+	}
+	<-ctx.Done()
 }

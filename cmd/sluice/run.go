@@ -107,6 +107,27 @@ func (e *environment) notify() (<-chan os.Signal, func()) {
 	return c, func() { signal.Stop(c) }
 }
 
+// ends says that a signal tells the process to end.
+func ends(s os.Signal) bool { return s != syscall.SIGHUP && s != syscall.SIGUSR1 }
+
+// untilSignal is a context that ends when the process is told to end.
+func (e *environment) untilSignal() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals, stop := e.notify()
+	go func() { // ends with ctx
+		for ctx.Err() == nil {
+			select {
+			case s := <-signals:
+				if ends(s) {
+					cancel()
+				}
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return ctx, func() { cancel(); stop() }
+}
+
 // limitProcessors follows nginx_config.worker_processes when it is a number and
 // GOMAXPROCS does not say otherwise.
 func limitProcessors(cfg *conf.Config) {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"sluice/admin"
@@ -87,7 +86,7 @@ func (s *server) stop(limit time.Duration, signals <-chan os.Signal) error {
 			case <-ctx.Done():
 				return
 			case sig := <-signals:
-				if sig != syscall.SIGHUP && sig != syscall.SIGUSR1 {
+				if ends(sig) {
 					cancel()
 				}
 			}

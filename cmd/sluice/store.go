@@ -140,20 +140,6 @@ func orNothing(arg string) string {
 	return "one argument: " + arg
 }
 
-// untilSignal is a context that ends with the first signal to stop.
-func (e *environment) untilSignal() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals, stop := e.notify()
-	go func() { // ends with ctx
-		select {
-		case <-signals:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(); stop() }
-}
-
 func (a *storeArgs) dataDir() string { return filepath.Join(a.cfg.Sluice.DataDir, "etcd") }
 
 // withClient runs f with a client of the running store.

@@ -59,7 +59,7 @@ func finish(t *testing.T, want int, args ...string) string {
 func settled(t *testing.T, want string, args ...string) {
 	t.Helper()
 	out := ""
-	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
+	for until := time.Now().Add(patience); time.Now().Before(until); {
 		s := start(args...)
 		code := <-s.code
 		if out = s.stdout.String() + s.stderr.String(); code == 0 && strings.Contains(out, want) {

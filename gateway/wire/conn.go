@@ -26,6 +26,7 @@ type work struct {
 	out  []byte // response to the client
 	resp upBody // body of the upstream's response
 	f    framing
+	head bool // the client asked with HEAD, whatever the handler makes of the method
 }
 
 func newWork() *work {

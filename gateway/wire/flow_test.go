@@ -309,6 +309,30 @@ func TestHead(t *testing.T) {
 	})
 }
 
+// TestHeadRewritten: what the handler makes of the method changes nothing of
+// what the client waits for.
+func TestHeadRewritten(t *testing.T) {
+	up := backend(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "4")
+		_, _ = io.WriteString(w, "text")
+	})
+	engines(t, func(t *testing.T, engine string) {
+		addr, _, _ := startProxy(t, engine, up, func(p *proxy, _ *Server) {
+			p.edit = func(x *Exchange, out *Outgoing) {
+				x.Req.Method = map[string]string{"GET": "HEAD", "HEAD": "GET"}[x.Req.Method]
+				out.Method = x.Req.Method
+			}
+		})
+		c := dial(t, addr)
+		for _, method := range []string{"HEAD", "GET", "HEAD"} {
+			c.send(method + " / HTTP/1.1\r\nHost: a\r\n\r\n")
+			if r, b := c.response(method); r.StatusCode != 200 || b != "" {
+				t.Fatalf("%s: %d %q", method, r.StatusCode, b)
+			}
+		}
+	})
+}
+
 func TestClientAbort(t *testing.T) {
 	for _, how := range []string{"reset", "close"} {
 		gone := make(chan struct{}, 1)

@@ -51,7 +51,7 @@ func (s *sending) plan() {
 	c, r := s.c, s.resp
 	req := &c.w.x.Req
 	s.left = r.ContentLength
-	s.bare = req.Method == "HEAD" || r.Status == 204 || r.Status == 304
+	s.bare = c.w.head || r.Status == 204 || r.Status == 304
 	if r.Body == nil && !s.bare && (s.filter == nil || s.left > 0) {
 		s.left = 0
 	}

@@ -38,6 +38,7 @@ func (c *conn) parse() bool {
 	c.r += end
 	c.headEnd = c.r
 	c.w.body.start(c, &x.Req, &c.w.f)
+	c.w.head = x.Req.Method == "HEAD"
 	x.began, x.ended, x.whole = nano(), 0, 0
 	c.enterAt(phaseServe, x.began)
 	if v != nil {

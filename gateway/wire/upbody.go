@@ -66,8 +66,8 @@ func (b *upBody) frame(t *trip) error {
 		b.sendWait, b.readWait = orMinute(t.out.Send), orMinute(t.out.Read)
 		return nil
 	case t.out.Method == "HEAD", r.Status == 204, r.Status == 304:
-		if r.Status == 204 {
-			r.ContentLength = 0
+		if c := t.x.conn; r.Status == 204 || c != nil && !c.w.head && r.Status != 304 {
+			r.ContentLength = 0 // also for a client that did not ask with HEAD: it would wait for a body
 		}
 		return b.setWhole(nil, 0)
 	case f.chunked:

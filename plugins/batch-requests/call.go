@@ -3,6 +3,7 @@ package batchrequests
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -89,6 +90,8 @@ func (k *caller) call(text []byte, method string) (a answer, err error) {
 	if err := conn.SetDeadline(time.Now().Add(k.timeout)); err != nil {
 		return a, err
 	}
+	stop := context.AfterFunc(k.c.Context, func() { conn.Close() }) // for a client that is gone
+	defer stop()
 	if _, err := conn.Write(text); err != nil {
 		return a, err
 	}

@@ -159,13 +159,21 @@ func (a *api) read(body []byte) (*batch, *plugins.Reply) {
 // that brought it. Its own fields win, but not over the client's address.
 func (a *api) complete(c *plugins.Ctx, b *batch) []request {
 	common := lower(b.Headers)
-	outer := map[string]any{"host": c.Req.Host}
+	outer := map[string]any{}
 	for field, value := range c.Req.Header.All() {
 		key := strings.ToLower(field)
-		if _, has := outer[key]; !has && !strings.HasPrefix(key, "content-") && key != "expect" {
-			outer[key] = value
+		switch old := outer[key].(type) {
+		case nil:
+			if !strings.HasPrefix(key, "content-") && key != "expect" {
+				outer[key] = value
+			}
+		case string:
+			outer[key] = []any{old, value}
+		case []any:
+			outer[key] = append(old, value)
 		}
 	}
+	outer["host"] = c.Req.Host
 	for i := range b.Pipeline {
 		r := &b.Pipeline[i]
 		r.Headers = lower(r.Headers)

@@ -1,6 +1,7 @@
 package batchrequests
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/plugins"
 	"sluice/plugins/internal/plugintest"
@@ -51,14 +53,14 @@ func show(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Date"] = nil
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(201)
-	fmt.Fprintf(w, "%s %s %s host=%s c=%s ip=%s body=%s", r.Method, r.RequestURI, r.Proto, r.Host, r.Header.Values("X-C"), r.Header.Get("X-Real-IP"), body)
+	fmt.Fprintf(w, "%s %s %s host=%s c=%s d=%s ip=%s body=%s", r.Method, r.RequestURI, r.Proto, r.Host, r.Header.Values("X-C"), r.Header.Values("X-D"), r.Header.Get("X-Real-IP"), body)
 }
 
 func TestBatch(t *testing.T) {
 	status, body := post(t, show, "", `{"query":{"q":"1","both":"batch"},"headers":{"X-C":"batch","X-Real-IP":"6.6.6.6"},"pipeline":[
 		{"path":"/a"},
 		{"path":"/b?x=1","method":"PUT","body":"text","query":{"both":"own","l":["a b",true,2],"f":true},"headers":{"x-c":["1",2]}},
-		{"path":"/c","version":1.0,"headers":{"Host":"other","Content-Length":"77","X-Real-IP":"5.5.5.5"}}]}`, "X-C: outer", "Content-Type: x")
+		{"path":"/c","version":1.0,"headers":{"Host":"other","Content-Length":"77","X-Real-IP":"5.5.5.5"}}]}`, "X-C: outer", "Content-Type: x", "X-D: 1", "x-d: 2")
 	var got []struct {
 		Status       int
 		Reason, Body string
@@ -68,9 +70,9 @@ func TestBatch(t *testing.T) {
 		t.Fatal(status, body)
 	}
 	for i, want := range []string{
-		"GET /a?both=batch&q=1 HTTP/1.1 host=example.com c=[batch] ip=127.0.0.1 body=",
-		"PUT /b?x=1&both=own&f&l=a%20b&l=true&l=2&q=1 HTTP/1.1 host=example.com c=[1 2] ip=127.0.0.1 body=text",
-		"GET /c?both=batch&q=1 HTTP/1.0 host=other c=[batch] ip=127.0.0.1 body=",
+		"GET /a?both=batch&q=1 HTTP/1.1 host=example.com c=[batch] d=[1 2] ip=127.0.0.1 body=",
+		"PUT /b?x=1&both=own&f&l=a%20b&l=true&l=2&q=1 HTTP/1.1 host=example.com c=[1 2] d=[1 2] ip=127.0.0.1 body=text",
+		"GET /c?both=batch&q=1 HTTP/1.0 host=other c=[batch] d=[1 2] ip=127.0.0.1 body=",
 	} {
 		if got[i].Body != want || got[i].Status != 201 || got[i].Reason != "Created" {
 			t.Errorf("%+v", got[i])
@@ -97,9 +99,39 @@ func TestNoAnswer(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
-	_, body := post(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "", `{"timeout":10,"pipeline":[{"path":"/a"}]}`)
+	_, body := post(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "", `{"timeout":500,"pipeline":[{"path":"/a"}]}`)
 	if body != `[{"status":504,"reason":"upstream timeout"}]` {
 		t.Error(body)
+	}
+}
+
+// TestClientGone: nobody is left who waits for the answers.
+func TestClientGone(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	list, err := apis(plugintest.Env())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := plugintest.Request("POST", "/apisix/batch-requests")
+	c.Context, c.Req.Local = ctx, netip.MustParseAddrPort(s.Listener.Addr().String())
+	c.SetBody([]byte(`{"timeout":600000,"pipeline":[{"path":"/a"},{"path":"/b"}]}`))
+	done := make(chan error)
+	go func() { // ends with the batch
+		_, err := list[0].Serve(c)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the batch goes on")
 	}
 }
 

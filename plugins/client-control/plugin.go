@@ -40,9 +40,13 @@ func build(c *config, _ *plugins.Env) (plugins.Phases, error) {
 	return plugins.Phases{Rewrite: l.rewrite}, nil
 }
 
+// maxHeld is the longest body, in bytes, that is held in memory to learn its length.
+const maxHeld = 64 << 20
+
 // rewrite judges by the length that was announced. A body of unknown length is
-// taken in up to the limit (HTTP/1.1), or cut off there while it is passed on
-// (HTTP/2 and HTTP/3, where it may be an endless stream of messages).
+// taken in up to the limit, or cut off there while it is passed on: where the
+// limit is more than fits in memory, and with HTTP/2 and HTTP/3, where it may be
+// an endless stream of messages.
 func (l *control) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	r := c.Req
 	if r.ContentLength > l.max {
@@ -51,7 +55,7 @@ func (l *control) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	if r.ContentLength >= 0 || r.Upgrade != "" {
 		return nil, nil
 	}
-	if r.Major > 1 {
+	if r.Major > 1 || l.max > maxHeld {
 		r.Body = &bounded{r.Body, l.max}
 		return nil, nil
 	}

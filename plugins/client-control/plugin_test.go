@@ -55,6 +55,19 @@ func TestStream(t *testing.T) {
 	}
 }
 
+// TestNotHeld: a limit of gigabytes does not take them in.
+func TestNotHeld(t *testing.T) {
+	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"max_body_size":10737418240}`)
+	c := plugintest.Request("POST", "/")
+	c.Req.Body, c.Req.ContentLength = strings.NewReader("text"), -1
+	if r, err := p.Rewrite(c); r != nil || err != nil {
+		t.Fatal(r, err)
+	}
+	if _, held := c.BufferedBody(); held {
+		t.Error("the body was taken in")
+	}
+}
+
 func TestNoLimit(t *testing.T) {
 	for _, conf := range []string{`{}`, `{"max_body_size":0}`} {
 		if p := plugintest.Build(t, &Plugin, plugintest.Env(), conf); p.Rewrite != nil {

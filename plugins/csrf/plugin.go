@@ -72,6 +72,9 @@ func (g *guard) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	return nil, nil
 }
 
+// forever is longer than any cookie is kept, in seconds: a hundred years.
+const forever = 100 * 365 * 24 * 3600
+
 // headerFilter hands out a new token.
 func (g *guard) headerFilter(c *plugins.Ctx) error {
 	now := g.now()
@@ -92,7 +95,7 @@ func (g *guard) headerFilter(c *plugins.Ctx) error {
 	b = append(b, '=')
 	b = base64.StdEncoding.AppendEncode(b, t)
 	b = append(b, ";path=/;SameSite=Lax;Expires="...)
-	b = appendCookieTime(b, now.Add(time.Duration(g.Expires)*time.Second).UTC())
+	b = appendCookieTime(b, now.Add(time.Duration(min(g.Expires, forever))*time.Second).UTC())
 	c.Resp.Header.Add("Set-Cookie", c.Keep(b))
 	return nil
 }

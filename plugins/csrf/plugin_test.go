@@ -126,6 +126,14 @@ func TestForEver(t *testing.T) {
 	}
 }
 
+func TestVeryLong(t *testing.T) {
+	now := time.Unix(1700000000, 0)
+	p := plugintest.Build(t, &Plugin, env(&now), `{"key":"k","expires":10000000000,"name":"t"}`)
+	if _, expires := issue(t, &p); expires != "Thu, 21-Oct-2123 22:13:20 GMT" {
+		t.Error(expires)
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for want, f := range map[string]float64{
 		"1700000000": 1700000000, "0.42986319716139": 0.42986319716139, "0.1": 0.1, "1e-05": 1e-5, "0.12345678901235": 0.123456789012345678,

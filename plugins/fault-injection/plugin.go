@@ -123,7 +123,7 @@ func (f *fault) compile(a *abort) (err error) {
 
 func (f *fault) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	if f.Delay != nil && f.Delay.meets(c) {
-		if err := sleep(c, f.wait); err != nil {
+		if err := c.Sleep(f.wait); err != nil {
 			return nil, err
 		}
 	}
@@ -135,16 +135,4 @@ func (f *fault) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 		return f.fixed, nil
 	}
 	return plugins.Exit(f.Abort.Status, f.body.Render(c)), nil
-}
-
-// sleep ends early when the client is gone.
-func sleep(c *plugins.Ctx, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-c.Done():
-		return c.Err()
-	}
 }

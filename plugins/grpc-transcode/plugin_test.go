@@ -145,7 +145,7 @@ func TestProto2(t *testing.T) {
 func TestRefused(t *testing.T) {
 	p := transcode(t, echo)
 	for _, body := range []string{
-		`{"s":1}`, `{"s":{}}`, `{"b":1}`, `{"i32":"x"}`, `{"i64":"#a"}`, `{"i64":"+1"}`, `{"i64":true}`, `{"i64":1e30}`, `{"d":"x"}`, `{"d":[]}`,
+		`{"s":1}`, `{"s":{}}`, `{"b":1}`, `{"i32":"x"}`, `{"i64":"#a"}`, `{"i64":"+1"}`, `{"i64":true}`, `{"i64":1e30}`, `{"i64":9223372036854775808.5}`, `{"d":"x"}`, `{"d":[]}`,
 		`{"k":"HUGE"}`, `{"k":true}`, `{"m":1}`, `{"m":"x"}`, `{"ms":{}}`, `{"ms":[1]}`, `{"ns":1}`, `{"by_name":[]}`, `{"by_number":{"x":"y"}}`,
 		`{"m":{"m":{"s":1}}}`, `{"i64":""}`,
 	} {
@@ -183,14 +183,11 @@ func TestSources(t *testing.T) {
 		{"PATCH", "application/json", `{"s":"body"}`, `{"s":"body"}`},
 		{"PUT", "application/json", `[1]`, `{"s":"query"}`},
 		{"PUT", "text/plain", `s=form`, `{"s":"query"}`},
-		{"POST", "text/plain", `s=form&&%73=%zz`, `{"s":"form"}`},
+		{"POST", "text/plain", `%73=f%6frm&&b=%zz`, `{"s":"form","b":"%zz"}`},
 		{"POST", "application/json", ``, `{}`},
 	} {
 		c := plugintest.Request(x.method, "/x?s=query", "Content-Type: "+x.ct)
 		c.SetBody([]byte(x.body))
-		if x.body == `s=form&&%73=%zz` {
-			c.SetBody([]byte("s=form"))
-		}
 		if r, err := p.Access(c); r != nil || err != nil {
 			t.Fatal(x, r, err)
 		}

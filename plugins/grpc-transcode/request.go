@@ -258,7 +258,7 @@ func integer(v any) (uint64, error) {
 		switch {
 		case err != nil || math.IsNaN(f):
 			return 0, expected("number/'#number'", v)
-		case f < math.MinInt64 || f > math.MaxInt64:
+		case f < math.MinInt64 || f >= math.MaxInt64: // as a float, the latter is one more than it says
 			return 0, errors.New("number has no integer representation")
 		}
 		return uint64(int64(f)), nil

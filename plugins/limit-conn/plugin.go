@@ -200,14 +200,7 @@ func (l *limit) sleep(c *plugins.Ctx, held *taken, n int64) error {
 		return nil
 	}
 	held.wait += d
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-c.Done():
-		return c.Err()
-	}
+	return c.Sleep(d)
 }
 
 // maxWait is the longest delay, in seconds.

@@ -82,19 +82,7 @@ func (l *limit) access(c *plugins.Ctx) (*plugins.Reply, error) {
 		r := l.rejected
 		return &r, nil
 	case wait >= time.Millisecond && !l.Nodelay:
-		return nil, sleep(c, wait)
+		return nil, c.Sleep(wait)
 	}
 	return nil, nil
-}
-
-// sleep waits unless the client goes away.
-func sleep(c *plugins.Ctx, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-c.Done():
-		return c.Err()
-	}
 }

@@ -37,6 +37,9 @@ type config struct {
 // mockedBy is what x-mock-by says: clients and tests of APISIX look for it.
 const mockedBy = "APISIX/3.18.0"
 
+// maxDelay keeps a delay in the range of its type; seconds.
+const maxDelay = 1e9
+
 type mock struct {
 	config
 	example *plugins.Template // nil: a random body
@@ -82,7 +85,7 @@ func (m *mock) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	m.headers.Apply(c, h, nil)
 	if m.Delay > 0 {
-		if err := sleep(c, time.Duration(m.Delay)*time.Second); err != nil {
+		if err := c.Sleep(time.Duration(min(m.Delay, maxDelay)) * time.Second); err != nil {
 			return nil, err
 		}
 	}
@@ -106,16 +109,4 @@ func (m *mock) body(c *plugins.Ctx) (string, error) {
 		return "", err
 	}
 	return t.Render(c), nil
-}
-
-// sleep ends early when the client is gone.
-func sleep(c *plugins.Ctx, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-c.Done():
-		return c.Err()
-	}
 }

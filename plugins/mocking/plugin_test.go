@@ -1,6 +1,7 @@
 package mocking
 
 import (
+	"context"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -79,6 +80,14 @@ func TestDelay(t *testing.T) {
 		start := time.Now()
 		if r, err := p.Access(plugintest.Request("GET", "/")); r == nil || err != nil || time.Since(start) != 3*time.Second {
 			t.Error(r, err, time.Since(start))
+		}
+		p = plugintest.Build(t, &Plugin, plugintest.Env(), `{"response_example":"x","delay":9300000000}`)
+		c := plugintest.Request("GET", "/")
+		ctx, cancel := context.WithTimeout(c.Context, time.Hour)
+		defer cancel()
+		c.Context, start = ctx, time.Now()
+		if r, err := p.Access(c); err == nil || time.Since(start) != time.Hour {
+			t.Error("a delay of centuries:", r, err, time.Since(start))
 		}
 	})
 }

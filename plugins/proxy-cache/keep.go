@@ -93,18 +93,20 @@ func (p *caching) valid(h *wire.Header, control *cache.Directives) (time.Duratio
 	return valid, valid > 0
 }
 
+// longest is how long anything is good for, in seconds: ten years.
+const longest = 10 * 365 * 24 * 3600
+
 // accelerated reads X-Accel-Expires: seconds, or a time after "@".
 func (p *caching) accelerated(v string) (time.Duration, bool) {
 	at, absolute := strings.CutPrefix(v, "@")
-	n, err := strconv.ParseInt(at, 10, 32)
+	n, err := strconv.ParseInt(at, 10, 64)
 	if err != nil {
 		return p.ttl, p.ttl > 0
 	}
-	valid := time.Duration(n) * time.Second
 	if absolute {
-		valid = time.Unix(n, 0).Sub(p.now())
+		n -= p.now().Unix()
 	}
-	return valid, valid > 0
+	return time.Duration(min(n, longest)) * time.Second, n > 0
 }
 
 // unkeptFields are made anew for every response.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"sluice/gateway/uri"
 	"sluice/plugins"
 )
 
@@ -55,27 +56,27 @@ func (m *mirror) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	if m.Sample < 1 && rand.Float64() >= m.Sample {
 		return nil, nil
 	}
-	uri := c.UpstreamURI
-	if uri == "" {
-		uri = c.Req.Target
+	target := c.UpstreamURI
+	if target == "" {
+		target = c.Req.Target
 	}
 	switch {
 	case m.Path == "":
 	case m.ConcatMode == "prefix":
-		uri = m.Path + uri
+		target = m.Path + target
 	default:
-		_, query, has := strings.Cut(uri, "?")
-		if uri = m.Path; has {
-			uri += "?" + query
+		_, query, has := strings.Cut(target, "?")
+		if target = m.Path; has {
+			target += "?" + query
 		}
 	}
-	c.SetValue(m, strings.Clone(uri))
+	c.SetValue(m, strings.Clone(target))
 	return nil, nil
 }
 
 // beforeProxy sends the copy as the request is at its first try.
 func (m *mirror) beforeProxy(c *plugins.Ctx) (*plugins.Reply, error) {
-	uri, ok := c.Value(m).(string)
+	target, ok := c.Value(m).(string)
 	if !ok {
 		return nil, nil
 	}
@@ -94,10 +95,10 @@ func (m *mirror) beforeProxy(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	scheme := m.scheme
 	if scheme == "grpc" || scheme == "grpcs" {
-		uri = c.Path // a method has one address
+		target = uri.Encode(c.Path) // a method has one address
 	}
 	m.sender.send(&copied{
-		method: strings.Clone(c.Req.Method), scheme: scheme, authority: m.authority, uri: strings.Clone(uri),
+		method: strings.Clone(c.Req.Method), scheme: scheme, authority: m.authority, uri: strings.Clone(target),
 		host: strings.Clone(host), header: header(c), body: body,
 	})
 	return nil, nil

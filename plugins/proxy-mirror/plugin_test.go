@@ -2,6 +2,7 @@ package proxymirror
 
 import (
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -51,13 +52,13 @@ func TestCopy(t *testing.T) {
 		{"plain", "http", ``, "POST /hello%20x?a=1 example.com b ua text"},
 		{"replaced", "http", `,"path":"/a"`, "POST /a?a=1 example.com b ua text"},
 		{"prefixed", "http", `,"path":"/a","path_concat_mode":"prefix"`, "POST /a/hello%20x?a=1 example.com b ua text"},
-		{"grpc", "grpc", ``, "POST /hello%20x example.com b ua text"},
+		{"grpc", "grpc", ``, "POST /hello%20x%3F50%25 example.com b ua text"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"host":"`+x.scheme+`://`+addr+`"`+x.conf+`}`)
 			c := plugintest.Request("POST", "/hello%20x?a=1", "X-A: b", "User-Agent: ua", "Content-Length: 4")
 			c.Req.Body, c.Req.ContentLength = strings.NewReader("text"), 4
-			walk(t, &p, c, func() { c.UpstreamURI = "/rewritten" })
+			walk(t, &p, c, func() { c.UpstreamURI, c.Path = "/rewritten", "/hello x?50%" })
 			if s := <-got; s != x.want {
 				t.Errorf("%q", s)
 			}
@@ -114,14 +115,25 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestTooLong: what is too long is not sent, and told.
 func TestTooLong(t *testing.T) {
-	_, got := server(t)
-	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"host":"http://127.0.0.1:1"}`)
-	c := plugintest.Request("POST", "/")
-	c.Req.Body, c.Req.ContentLength = strings.NewReader("x"), maxBody+1
-	walk(t, &p, c, nil)
-	if len(got) != 0 {
-		t.Error("it was sent")
+	addr, got := server(t)
+	var log strings.Builder
+	env := plugintest.Env()
+	env.Log = slog.New(slog.NewTextHandler(&log, nil))
+	p, err := plugintest.Try(&Plugin, env, `{"host":"http://`+addr+`"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, length := range []int64{maxBody + 1, 1} {
+		c := plugintest.Request("POST", "/")
+		c.Req.Body, c.Req.ContentLength = strings.NewReader("x"), length
+		walk(t, &p, c, nil)
+	}
+	<-got // the one that fits
+	p.Close()
+	if len(got) != 0 || !strings.Contains(log.String(), "body too long") {
+		t.Errorf("%d more were sent, log %s", len(got), &log)
 	}
 }
 

@@ -67,6 +67,8 @@ func TestWeights(t *testing.T) {
 		{`{"upstream_id":"a","weight":0},{"upstream_id":"b","weight":0}`, 10, map[string]int{"a": 5, "b": 5}},
 		{`{"upstream_id":"a","weight":1},{"upstream_id":"a","weight":3},{"weight":1}`, 8, map[string]int{"a": 6, "": 2}},
 		{`{"upstream_id":"a","weight":999999937},{"weight":999999937}`, 10, map[string]int{"a": 5, "": 5}},
+		{`{"upstream_id":"a","weight":9223372036854775807},{"upstream_id":"b","weight":9223372036854775807},{"upstream_id":"c"},{"weight":1}`, 10,
+			map[string]int{"a": 5, "b": 5}},
 		{`{"upstream_id":"a"},{"upstream_id":"b"},{"upstream_id":"c"}`, 9, map[string]int{"a": 3, "b": 3, "c": 3}},
 	} {
 		p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"rules":[{"weighted_upstreams":[`+x.conf+`]}]}`)

@@ -18,9 +18,13 @@ type rotation struct {
 // newRotation takes weights that are all 0 for equal ones.
 func newRotation(weights []uint64) *rotation {
 	r := &rotation{ends: make([]uint64, len(weights))}
-	var divisor, total uint64
+	var divisor, total, largest uint64
 	for _, w := range weights {
-		divisor = gcd(divisor, w)
+		divisor, largest = gcd(divisor, w), max(largest, w)
+	}
+	// What no 32 bits hold is cut down, so that no sum of weights overflows.
+	if d := largest >> 32; d > divisor {
+		divisor = d
 	}
 	for i, w := range weights {
 		if divisor == 0 {

@@ -97,9 +97,7 @@ func (g *gateway) heap() float64 {
 		}
 	}
 	values := map[string]float64{}
-	if err := g.get("/debug/metrics", &values); err != nil {
-		g.t.Fatal(err)
-	}
+	eventually(g.t, g.name+": its memory", func() error { return g.get("/debug/metrics", &values) })
 	return values["/gc/heap/live:bytes"]
 }
 
@@ -143,7 +141,7 @@ func upstream(t testing.TB) string {
 
 // traffic is a hundred requests a second until ctx ends.
 func (g *gateway) traffic(ctx context.Context) {
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{}}
+	client := http.Client{Timeout: either(patience, 10*time.Second), Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -177,7 +175,7 @@ func try(client *http.Client, addr string) error {
 // nobody changes just now.
 func (f *fleet) converge(what string) time.Duration {
 	f.t.Helper()
-	took := eventually(f.t, what+": convergence", func() error {
+	return eventually(f.t, what+": convergence", func() error {
 		want, err := f.store.digest()
 		if err != nil {
 			return err
@@ -189,7 +187,6 @@ func (f *fleet) converge(what string) time.Duration {
 		}
 		return nil
 	})
-	return took
 }
 
 // applied are the gateways' counts of changes.
@@ -274,7 +271,7 @@ func (f *fleet) memory() {
 	}
 }
 
-// all waits until every gateway's state fulfils ok.
+// await waits until every gateway's state fulfils ok.
 func (f *fleet) await(what string, ok func(state) bool) {
 	f.t.Helper()
 	eventually(f.t, what, func() error {

@@ -142,7 +142,7 @@ func (p *proxy) slow(d time.Duration) {
 	p.delay = d
 }
 
-// cut closes all connections and refuses new ones until join is let again.
+// cut closes all connections and refuses new ones until mend.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,8 +1,6 @@
 package chaos
 
 import (
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 )
@@ -10,10 +8,6 @@ import (
 // TestRelay kills and replaces relays between gateways and their store.
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	if out, err := exec.Command(sluice(t), "etcd-relay", "--help").CombinedOutput(); err != nil || !strings.Contains(string(out), "--listen-addr") {
-		t.Logf("this binary has no etcd-relay: %v", err)
-		return
-	}
 	e := nodes(t, 1)[0]
 	e.start()
 	s := openStore(t, nil, e)

@@ -35,3 +35,13 @@ func TestTableIsTheSameAgain(t *testing.T) {
 		t.Error("a table without end was accepted")
 	}
 }
+
+func TestOneLine(t *testing.T) {
+	for text, want := range map[string]string{
+		`["a", "b c"]`: `["a", "b c"]`, "[\n  \"a\",\n  \"b  c\"\n]": `["a", "b  c"]`, "{\n\t\"a\": [\n\t1\n\t]\n}": `{"a": [1]}`, `7`: `7`, ``: ``,
+	} {
+		if got := oneLine([]byte(text)); got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}

@@ -123,7 +123,7 @@ func (s *schema) rows(b *strings.Builder, prefix, when string) {
 			text = strings.TrimPrefix(text+"; stored encrypted", "; ")
 		}
 		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s | %s | %s |\n", prefix, name, m.kind(), required,
-			code(string(m.Default)), m.valid(), cell(text))
+			code(oneLine(m.Default)), m.valid(), cell(text))
 		m.inner(b, prefix+name, when)
 	}
 	if s.Then != nil {
@@ -219,6 +219,19 @@ func code(s string) string {
 		return ""
 	}
 	return "`" + cell(s) + "`"
+}
+
+// oneLine is JSON as it is written, without the line breaks, which would end the table.
+func oneLine(text json.RawMessage) string {
+	out := ""
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		if out != "" && line != "" && !strings.ContainsAny(out[len(out)-1:], "[{") && !strings.ContainsAny(line[:1], "]}") {
+			out += " "
+		}
+		out += line
+	}
+	return out
 }
 
 // cell is text that does not end a cell of a table.
