@@ -63,9 +63,6 @@ type Instance struct {
 type filtered struct{ in *Instance }
 
 func (in *Instance) takesPart(c *Ctx) bool {
-	if in.Filter == nil {
-		return true
-	}
 	key := filtered{in}
 	if v, ok := c.values[key]; ok {
 		return v.(bool)
@@ -93,22 +90,19 @@ type turn struct {
 	in *Instance
 	at *tally.Counts
 }
-type replyStep struct {
+
+// step is a turn with what is done in it.
+type step[F any] struct {
 	turn
-	do func(*Ctx) (*Reply, error)
+	do F
 }
-type headerStep struct {
-	turn
-	do func(*Ctx) error
-}
-type bodyStep struct {
-	turn
-	do BodyFunc
-}
-type logStep struct {
-	turn
-	do func(*Ctx)
-}
+
+type (
+	replyStep  = step[func(*Ctx) (*Reply, error)]
+	headerStep = step[func(*Ctx) error]
+	bodyStep   = step[BodyFunc]
+	logStep    = step[func(*Ctx)]
+)
 
 // Empty is the chain without plugins.
 var Empty = NewChain(nil, nil)

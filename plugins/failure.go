@@ -170,7 +170,7 @@ func (k *keptHeader) coding() (string, string) {
 
 // kept runs a header filter whose changes can be taken back. One that
 // announces another body than there is has to deliver it.
-func (s *headerStep) kept(c *Ctx) error {
+func kept(c *Ctx, s *headerStep) error {
 	r := c.Resp
 	c.header.keep(r)
 	if err := s.do(c); err != nil {
