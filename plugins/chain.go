@@ -47,8 +47,8 @@ type Instance struct {
 	Filter func(*Ctx) bool
 	// ErrorResponse replaces the body of a reply of 400 or more; nil: it does not.
 	ErrorResponse any
-	// Before runs before each phase function of the instance, with the phase's
-	// name in configuration ("header_filter"); nil: nothing does.
+	// Before runs before the functions of those phases that APISIX has, too, with
+	// the phase's name there ("header_filter"); nil: nothing does.
 	Before func(c *Ctx, phase string)
 	// Open says that a request goes on without the instance when that fails
 	// (_meta.fail_mode); otherwise it is answered 500.

@@ -88,9 +88,10 @@ type Phases struct {
 
 // BodyFunc gets each piece of the response body and returns what to send on
 // (possibly piece itself, or nil to hold it back). last is true exactly once,
-// with the final piece, which may be empty. piece is valid until the return;
-// what is returned must stay valid until the next call. A plugin that changes
-// the length calls c.Resp's ContentLength = -1 in its HeaderFilter.
+// with the final piece, which may be empty. piece is valid until the return and
+// not to be changed; what is returned must stay valid until the next call. A
+// plugin that changes the length sets c.Resp's ContentLength to -1 in its
+// HeaderFilter.
 type BodyFunc func(c *Ctx, piece []byte, last bool) ([]byte, error)
 
 // Reply ends the walk: it is the response. Body is sent as is when it is a
