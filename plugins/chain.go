@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	exact "github.com/go-json-experiment/json"
+
 	"sluice/gateway/redact"
 	"sluice/gateway/tally"
 )
@@ -29,7 +31,7 @@ func MetaOf(conf json.RawMessage) (Meta, error) {
 	if emptyArray(conf) {
 		return Meta{}, nil
 	}
-	if err := json.Unmarshal(conf, &c); err != nil {
+	if err := exact.Unmarshal(conf, &c, reading); err != nil {
 		return Meta{}, fmt.Errorf("_meta: %w", err)
 	}
 	return c.Meta, nil

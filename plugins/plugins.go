@@ -7,9 +7,7 @@
 package plugins
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -191,20 +189,6 @@ func DecodeConsumer[C any](conf json.RawMessage) (any, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// Decode reads a configuration that passed its schema. Numbers in interface
-// values are json.Number.
-func Decode(conf json.RawMessage, to any) error {
-	if len(conf) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(conf))
-	d.UseNumber()
-	if err := d.Decode(to); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return nil
 }
 
 // Registry is the set of plugins of a binary, by name. There is no global one:
