@@ -107,7 +107,9 @@ func TestInnerMetadata(t *testing.T) {
 	b := start(t, plugins.Registry{
 		"inner": {Name: "inner", Schema: `{"type":"object"}`, Metadata: `{"type":"object","properties":{"text":{"default":"unset"}}}`,
 			New: plugins.Build(func(_ *struct{}, env *plugins.Env) (plugins.Phases, error) {
-				var md struct{ Text string }
+				var md struct {
+					Text string `json:"text"`
+				}
 				err := plugins.Decode(env.Metadata, &md)
 				return plugins.Phases{Access: func(*plugins.Ctx) (*plugins.Reply, error) { return plugins.Exit(200, md.Text), nil }}, err
 			})},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	exact "github.com/go-json-experiment/json"
+
 	"sluice/gateway/redact"
 	"sluice/gateway/tally"
 )
@@ -29,7 +31,7 @@ func MetaOf(conf json.RawMessage) (Meta, error) {
 	if emptyArray(conf) {
 		return Meta{}, nil
 	}
-	if err := json.Unmarshal(conf, &c); err != nil {
+	if err := exact.Unmarshal(conf, &c, reading); err != nil {
 		return Meta{}, fmt.Errorf("_meta: %w", err)
 	}
 	return c.Meta, nil
@@ -47,8 +49,8 @@ type Instance struct {
 	Filter func(*Ctx) bool
 	// ErrorResponse replaces the body of a reply of 400 or more; nil: it does not.
 	ErrorResponse any
-	// Before runs before each phase function of the instance, with the phase's
-	// name in configuration ("header_filter"); nil: nothing does.
+	// Before runs before the functions of those phases that APISIX has, too, with
+	// the phase's name there ("header_filter"); nil: nothing does.
 	Before func(c *Ctx, phase string)
 	// Open says that a request goes on without the instance when that fails
 	// (_meta.fail_mode); otherwise it is answered 500.
@@ -63,9 +65,6 @@ type Instance struct {
 type filtered struct{ in *Instance }
 
 func (in *Instance) takesPart(c *Ctx) bool {
-	if in.Filter == nil {
-		return true
-	}
 	key := filtered{in}
 	if v, ok := c.values[key]; ok {
 		return v.(bool)
@@ -93,22 +92,19 @@ type turn struct {
 	in *Instance
 	at *tally.Counts
 }
-type replyStep struct {
+
+// step is a turn with what is done in it.
+type step[F any] struct {
 	turn
-	do func(*Ctx) (*Reply, error)
+	do F
 }
-type headerStep struct {
-	turn
-	do func(*Ctx) error
-}
-type bodyStep struct {
-	turn
-	do BodyFunc
-}
-type logStep struct {
-	turn
-	do func(*Ctx)
-}
+
+type (
+	replyStep  = step[func(*Ctx) (*Reply, error)]
+	headerStep = step[func(*Ctx) error]
+	bodyStep   = step[BodyFunc]
+	logStep    = step[func(*Ctx)]
+)
 
 // Empty is the chain without plugins.
 var Empty = NewChain(nil, nil)

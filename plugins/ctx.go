@@ -158,6 +158,8 @@ type Finder interface {
 func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.Logger) {
 	h, tries, params, originals, skipped := c.RespHeader, c.Tries[:0], c.Params[:0], c.originals[:0], c.skipped[:0]
 	clear(c.exits)
+	clear(c.dropped)
+	clear(c.changed)
 	h.Reset()
 	clear(c.vars)
 	clear(c.values)

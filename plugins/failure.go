@@ -134,19 +134,26 @@ func same(a, b []byte) bool {
 
 // keptHeader is a response's header as it was before an instance that may fail.
 type keptHeader struct {
+	held   bool // the instance has begun, and not ended well
 	status int
 	length int64
 	fields []wire.Field
 }
 
 func (k *keptHeader) keep(r *wire.Response) {
-	k.status, k.length, k.fields = r.Status, r.ContentLength, k.fields[:0]
+	k.held, k.status, k.length, k.fields = true, r.Status, r.ContentLength, k.fields[:0]
 	for i := range r.Header.Len() {
 		k.fields = append(k.fields, r.Header.At(i))
 	}
 }
 
+// restore does nothing when the instance had not begun: what is kept then is
+// from before another one, if not from another response.
 func (k *keptHeader) restore(r *wire.Response) {
+	if !k.held {
+		return
+	}
+	k.held = false
 	r.Status, r.ContentLength = k.status, k.length
 	r.Header.Reset()
 	for _, f := range k.fields {
@@ -170,12 +177,13 @@ func (k *keptHeader) coding() (string, string) {
 
 // kept runs a header filter whose changes can be taken back. One that
 // announces another body than there is has to deliver it.
-func (s *headerStep) kept(c *Ctx) error {
+func kept(c *Ctx, s *headerStep) error {
 	r := c.Resp
 	c.header.keep(r)
 	if err := s.do(c); err != nil {
 		return err
 	}
+	c.header.held = false
 	encoding, kind := c.header.coding()
 	if r.ContentLength >= 0 && r.ContentLength != c.header.length ||
 		r.Header.Get("Content-Encoding") != encoding || r.Header.Get("Content-Type") != kind {

@@ -7,9 +7,7 @@
 package plugins
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -88,9 +86,10 @@ type Phases struct {
 
 // BodyFunc gets each piece of the response body and returns what to send on
 // (possibly piece itself, or nil to hold it back). last is true exactly once,
-// with the final piece, which may be empty. piece is valid until the return;
-// what is returned must stay valid until the next call. A plugin that changes
-// the length calls c.Resp's ContentLength = -1 in its HeaderFilter.
+// with the final piece, which may be empty. piece is valid until the return and
+// not to be changed; what is returned must stay valid until the next call. A
+// plugin that changes the length sets c.Resp's ContentLength to -1 in its
+// HeaderFilter.
 type BodyFunc func(c *Ctx, piece []byte, last bool) ([]byte, error)
 
 // Reply ends the walk: it is the response. Body is sent as is when it is a
@@ -190,20 +189,6 @@ func DecodeConsumer[C any](conf json.RawMessage) (any, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// Decode reads a configuration that passed its schema. Numbers in interface
-// values are json.Number.
-func Decode(conf json.RawMessage, to any) error {
-	if len(conf) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(conf))
-	d.UseNumber()
-	if err := d.Decode(to); err != nil {
-		return fmt.Errorf("configuration: %w", err)
-	}
-	return nil
 }
 
 // Registry is the set of plugins of a binary, by name. There is no global one:

@@ -1,6 +1,10 @@
 package plugins
 
-import "encoding/json"
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+)
 
 // printed is a response that was begun before anybody replied.
 type printed struct {
@@ -41,6 +45,15 @@ func (c *Ctx) Printed(rep *Reply) *Reply {
 		body = append(body, b...)
 	case []byte:
 		body = append(body, b...)
+	case json.RawMessage:
+		body = append(append(body, b...), '\n')
+	case *Content:
+		if b.Stream != nil {
+			out.Body = &Content{Stream: behind{io.MultiReader(bytes.NewReader(body), b.Stream), b.Stream}, Length: int64(len(body)) + b.Length}
+			return out
+		}
+		out.Body = &Content{Bytes: append(body, b.Bytes...)}
+		return out
 	default:
 		text, err := json.Marshal(b)
 		if err != nil {
@@ -51,4 +64,10 @@ func (c *Ctx) Printed(rep *Reply) *Reply {
 	}
 	out.Body = body
 	return out
+}
+
+// behind is a body with a text in front.
+type behind struct {
+	io.Reader
+	io.Closer
 }

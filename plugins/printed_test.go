@@ -2,6 +2,9 @@ package plugins
 
 import (
 	"context"
+	"encoding/json"
+	"io"
+	"strings"
 	"testing"
 
 	"sluice/gateway/wire"
@@ -29,6 +32,42 @@ func TestPrinted(t *testing.T) {
 	c.Reset(context.Background(), &wire.Request{}, nil, nil)
 	if rep := c.Exits(Exit(404, nil)); rep.Status != 404 || c.Printed(nil) != nil {
 		t.Error("the next request inherits")
+	}
+}
+
+// TestPrintedBeforeContent: what was stored comes behind what was printed, and is
+// closed.
+func TestPrintedBeforeContent(t *testing.T) {
+	for _, rep := range []*Reply{
+		{Status: 200, Body: &Content{Bytes: []byte("stored")}},
+		{Status: 200, Body: &Content{Stream: io.NopCloser(strings.NewReader("stored")), Length: 6}},
+	} {
+		c := &Ctx{}
+		c.Reset(context.Background(), &wire.Request{}, nil, nil)
+		c.Print(0, []byte("printed "))
+		content, ok := c.Printed(rep).Body.(*Content)
+		if !ok {
+			t.Fatalf("%+v", c.Printed(rep))
+		}
+		text := content.Bytes
+		if content.Stream != nil {
+			var err error
+			if text, err = io.ReadAll(content.Stream); err != nil || content.Length != int64(len(text)) {
+				t.Errorf("%d bytes, %v", content.Length, err)
+			}
+		}
+		if string(text) != "printed stored" {
+			t.Errorf("%q", text)
+		}
+	}
+}
+
+func TestPrintedJSON(t *testing.T) {
+	c := &Ctx{}
+	c.Reset(context.Background(), &wire.Request{}, nil, nil)
+	c.Print(0, []byte("a"))
+	if rep := c.Printed(Exit(200, json.RawMessage(`{"b": "<"}`))); string(rep.Body.([]byte)) != `a{"b": "<"}`+"\n" {
+		t.Errorf("%s", rep.Body)
 	}
 }
 

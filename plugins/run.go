@@ -35,21 +35,16 @@ func run(c *Ctx, steps []replyStep) (*Reply, error) {
 // error like any other.
 func runReplies(c *Ctx, steps []replyStep, at *int) (rep *Reply, err error) {
 	defer recovered(c, &err)
-	if c.timeline.On() {
-		c.timeline.Mark()
-	}
+	c.begins()
 	for ; *at < len(steps); *at++ {
 		s := &steps[*at]
-		if c.skips(s.in) || !s.in.takesPart(c) {
+		if !c.enters(s.in) {
 			continue
 		}
-		c.running = s.in
 		if rep, err = s.do(c); rep != nil || err != nil {
 			break
 		}
-		if c.timeline.On() {
-			c.timeline.Step(s.at)
-		}
+		c.leaves(s.at)
 	}
 	c.running = nil
 	return rep, err
@@ -97,26 +92,21 @@ func runHeader(c *Ctx, steps []headerStep) (first error) {
 
 func runHeaders(c *Ctx, steps []headerStep, at *int) (err error) {
 	defer recovered(c, &err)
-	if c.timeline.On() {
-		c.timeline.Mark()
-	}
+	c.begins()
 	for ; *at < len(steps); *at++ {
 		s := &steps[*at]
-		if c.skips(s.in) || !s.in.takesPart(c) {
+		if !c.enters(s.in) {
 			continue
 		}
-		c.running = s.in
 		if s.in.Open {
-			err = s.kept(c)
+			err = kept(c, s)
 		} else {
 			err = s.do(c)
 		}
 		if err != nil {
 			break
 		}
-		if c.timeline.On() {
-			c.timeline.Step(s.at)
-		}
+		c.leaves(s.at)
 	}
 	c.running = nil
 	return err
@@ -161,10 +151,9 @@ func runBodies(c *Ctx, fs []bodyStep, at *int, piece []byte, last bool) (out []b
 	out = piece
 	for ; *at < len(fs); *at++ {
 		s := &fs[*at]
-		if c.skips(s.in) || !s.in.takesPart(c) {
+		if !c.enters(s.in) {
 			continue
 		}
-		c.running = s.in
 		next, err := s.do(c, out, last)
 		if err != nil {
 			c.running = nil
@@ -174,9 +163,7 @@ func runBodies(c *Ctx, fs []bodyStep, at *int, piece []byte, last bool) (out []b
 			c.touch(s.in)
 		}
 		out = next
-		if c.timeline.On() {
-			c.timeline.Step(s.at)
-		}
+		c.leaves(s.at)
 	}
 	c.running = nil
 	return out, nil
@@ -197,22 +184,40 @@ func (ch *Chain) Log(c *Ctx) {
 
 func runLogs(c *Ctx, steps []logStep, at *int) (err error) {
 	defer recovered(c, &err)
-	if c.timeline.On() {
-		c.timeline.Mark()
-	}
+	c.begins()
 	for ; *at < len(steps); *at++ {
 		l := &steps[*at]
-		if c.skips(l.in) || !l.in.takesPart(c) {
+		if !c.enters(l.in) {
 			continue
 		}
-		c.running = l.in
 		l.do(c)
-		if c.timeline.On() {
-			c.timeline.Step(l.at)
-		}
+		c.leaves(l.at)
 	}
 	c.running = nil
 	return nil
+}
+
+// begins starts the clock of a phase.
+func (c *Ctx) begins() {
+	if c.timeline.On() {
+		c.timeline.Mark()
+	}
+}
+
+// enters reports whether an instance takes part, and takes note that it runs.
+func (c *Ctx) enters(in *Instance) bool {
+	if c.skips(in) || in.Filter != nil && !in.takesPart(c) {
+		return false
+	}
+	c.running = in
+	return true
+}
+
+// leaves takes the time of a step.
+func (c *Ctx) leaves(at *tally.Counts) {
+	if c.timeline.On() {
+		c.timeline.Step(at)
+	}
 }
 
 // Timeline has the times of the request's plugins, when they are taken.

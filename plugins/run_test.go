@@ -133,6 +133,30 @@ func TestOpenHeader(t *testing.T) {
 	}
 }
 
+// TestOpenFilter: when it is the condition that fails, nothing has been done, and
+// the header stays as it is. It is not another response's.
+func TestOpenFilter(t *testing.T) {
+	fails := false
+	in := instanceOf("bad", true, Phases{HeaderFilter: func(*Ctx) error { return nil }}, nil)
+	in.Filter = func(*Ctx) bool {
+		if fails {
+			panic("broken")
+		}
+		return true
+	}
+	ch := NewChain([]*Instance{in}, nil)
+	c, _ := walkOf()
+	for i, want := range []string{"one", "two"} {
+		fails = i == 1
+		c.Reset(context.Background(), c.Req, nil, nil)
+		c.Resp = &wire.Response{Status: 200 + i}
+		c.Resp.Header.Add("Set-Cookie", want)
+		if err := ch.HeaderFilter(c); err != nil || c.Resp.Status != 200+i || c.Resp.Header.Len() != 1 || c.Resp.Header.Get("Set-Cookie") != want {
+			t.Errorf("response %d: %v %+v", i, err, c.Resp)
+		}
+	}
+}
+
 // TestOpenBody: a filter can be left out only as long as the client has nothing
 // of what it made.
 func TestOpenBody(t *testing.T) {

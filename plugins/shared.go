@@ -17,8 +17,10 @@ type shared struct {
 }
 
 // Share returns the value at key, made by mk on first use, and the function
-// that gives it back; that may be called more than once. stop (may be nil) runs
-// when the last user is gone. Two users of one key must agree on T.
+// that gives it back; that may be called more than once. mk keeps everybody else
+// waiting: it must not wait for anything itself, nor share. stop (may be nil) runs
+// when the last user is gone; somebody may make a new value at the same time. Two
+// users of one key must agree on T.
 func Share[T any](s *Shared, key string, mk func() T, stop func(T)) (v T, release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

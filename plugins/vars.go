@@ -57,8 +57,8 @@ func VariableAppender(name string) Appender {
 
 // BuiltinAppender is VariableAppender without a look at what SetVar set: for
 // writers of many values, who ask Ctx.HasVars once and then use the one or the
-// other. plain says that the value is made of digits and punctuation between
-// them, whatever the request is like, so that nothing in it needs escaping.
+// other. plain says that the value is made of numbers and addresses, whatever the
+// request is like, so that nothing in it needs escaping.
 func BuiltinAppender(name string) (value Appender, plain bool) {
 	s := resolve(name)
 	if s.app == nil {

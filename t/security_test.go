@@ -112,17 +112,24 @@ func TestNoContextIsDerivedFromACtx(t *testing.T) {
 	}
 }
 
-// ctxNames are the names of parameters and fields of type *plugins.Ctx.
+// ctxNames are the names of parameters, fields and variables of type *plugins.Ctx.
 func ctxNames(f *ast.File) map[string]bool {
 	names := map[string]bool{}
+	isCtx := func(x ast.Expr) bool {
+		p, ok := x.(*ast.StarExpr)
+		return ok && lastName(p.X) == "Ctx"
+	}
 	ast.Inspect(f, func(n ast.Node) bool {
-		field, ok := n.(*ast.Field)
-		if !ok {
-			return true
-		}
-		if p, ok := field.Type.(*ast.StarExpr); ok && lastName(p.X) == "Ctx" {
-			for _, name := range field.Names {
-				names[name.Name] = true
+		switch n := n.(type) {
+		case *ast.Field:
+			if isCtx(n.Type) {
+				for _, name := range n.Names {
+					names[name.Name] = true
+				}
+			}
+		case *ast.AssignStmt: // c, ok := ctx.(*plugins.Ctx)
+			if x, ok := n.Rhs[0].(*ast.TypeAssertExpr); ok && isCtx(x.Type) {
+				names[lastName(n.Lhs[0])] = true
 			}
 		}
 		return true

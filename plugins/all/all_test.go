@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -193,7 +192,7 @@ func readme(t *testing.T, folder string, spec *plugins.Spec) {
 	if want := []string{"Description", "Attributes", "Examples", "Metrics"}; !slices.Equal(sections, want) {
 		t.Errorf("README.md has the sections %q, want %q", sections, want)
 	}
-	examples := regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+	examples := fences.FindAllStringSubmatch(string(text), -1)
 	if len(examples) == 0 {
 		t.Error("README.md has no example")
 	}

@@ -36,6 +36,10 @@ type party struct{ letter, who string }
 
 var alice, bob, nobody = party{"a", "zqalicezq"}, party{"b", "zqbobzq"}, party{"n", "zqnobodyzq"}
 
+// spoofed is who every client claims to be. The upstream, which answers with what
+// it got, must not hear of it.
+const spoofed = "spoofed"
+
 const route1, route2 = "zqroute1zq", "zqroute2zq"
 
 func (p party) canary(n int) string { return fmt.Sprintf("zq%s%08dzq", p.letter, n) }
@@ -313,7 +317,7 @@ func (w *isolation) request(c *call) *http.Request {
 	q.Header.Set("X-Canary", c.canary)
 	q.Header.Set("Cookie", "c="+c.canary)
 	q.Header.Set("User-Agent", "ua-"+c.canary)
-	q.Header.Set("X-Consumer-Username", "spoofed")
+	q.Header.Set("X-Consumer-Username", spoofed)
 	q.Header.Set("X-Forwarded-Host", c.canary)
 	if c.status != 0 {
 		q.Header.Set("X-Want-Status", fmt.Sprint(c.status))
@@ -363,6 +367,9 @@ func (w *isolation) do(h *http.Client, c *call) *answer {
 	a := &answer{res.StatusCode, res.Header, plainBody(w.t, res.Header.Get("Content-Encoding"), raw)}
 	if a.status < 400 {
 		w.passed[strings.Index(route1+route2, c.route)/len(route1)].Add(1)
+	}
+	if strings.Contains(a.String(), spoofed) {
+		w.t.Errorf("%s (%s) on %s passed for %s:\n%s", c.who, c.canary, c.route, spoofed, a)
 	}
 	for m := range marks(a.String()) {
 		if !c.mayGet(m) {

@@ -11,10 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,7 +36,7 @@ const marker = "tops3cret-marker-value"
 // each README example in turn as a reference, and each of its encrypt_fields in clear.
 func variants(t *testing.T, catalog *plugins.Catalog, name string) []string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, name, "README.md"))
+	readme, err := os.ReadFile(filepath.Join(dir, name, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +49,7 @@ func variants(t *testing.T, catalog *plugins.Catalog, name string) []string {
 		list = append(list, string(b))
 	}
 	fields := catalog.Schema(name, plugins.Conf).EncryptFields()
-	for _, m := range regexp.MustCompile("(?s)```json\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+	for _, m := range fences.FindAllStringSubmatch(string(readme), -1) {
 		var doc map[string]any
 		if err := json.Unmarshal([]byte(m[1]), &doc); err != nil {
 			t.Fatal(err)
@@ -131,24 +129,6 @@ func talkative(how string) plugins.Registry {
 	return reg
 }
 
-// lines is where everything is logged; safe for concurrent use.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // answers takes what is sent.
 type answers struct{ text strings.Builder }
 
@@ -175,7 +155,7 @@ func TestSecretsStaySecret(t *testing.T) {
 }
 
 func walkSecrets(t *testing.T, how string) {
-	reg, shared, out := talkative(how), &plugins.Shared{}, &lines{}
+	reg, shared, out := talkative(how), &plugins.Shared{}, &text{}
 	var names []string
 	for name := range reg {
 		names = append(names, name)

@@ -246,7 +246,7 @@ func TestEntries(t *testing.T) {
 	defer release()
 	lines := func() (l []string) {
 		Entries(env.Shared)(func(metric string, value int64, labels ...string) {
-			l = append(l, fmt.Sprint(metric, value, labels))
+			l = append(l, fmt.Sprintf("%s %d %q", metric, value, labels))
 		})
 		return l
 	}
@@ -254,7 +254,7 @@ func TestEntries(t *testing.T) {
 		t.Errorf("before the first entry: %q", l)
 	}
 	push(q, "a", "b")
-	if l := lines(); len(l) != 1 || l[0] != "batch_process_entries2 [log 1 127.0.0.1]" && l[0] != "batch_process_entries 2 [log 1 127.0.0.1]" {
+	if l := lines(); len(l) != 1 || l[0] != `batch_process_entries 2 ["log" "1" "127.0.0.1"]` {
 		t.Errorf("%q", l)
 	}
 }

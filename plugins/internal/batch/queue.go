@@ -241,7 +241,9 @@ func (q *Queue) settle(entries [][]byte) {
 	q.pool.give(len(entries), size)
 }
 
-// lastChance bounds what the end of a queue may take.
+// lastChance is how long the end of a queue may take for the batch that waits to
+// be tried again, and then for all that is left. What is being sent has the time
+// that the Send gives it.
 const lastChance = 5 * time.Second
 
 func (q *Queue) ending() bool {

@@ -60,6 +60,9 @@ func TestHideCookie(t *testing.T) {
 		{"a=b; JWT=x", "Cookie: a=b; JWT=x"},
 		{"jwt", ""},
 		{"a=jwt", "Cookie: a=jwt"},
+		{"a=b jwt=x", "Cookie: a=b"}, // a value ends at white space for those who read it
+		{"a=b\tjwt=x c=d;e=f g", "Cookie: a=b c=d; e=f g"},
+		{"a=hello  world|jwt=x", "Cookie: a=hello  world"},
 	} {
 		c := plugintest.Request("GET", "/")
 		for value := range strings.SplitSeq(x.cookies, "|") {
@@ -70,6 +73,24 @@ func TestHideCookie(t *testing.T) {
 			t.Errorf("%q: %q, want %q", x.cookies, got, x.want)
 		}
 	}
+}
+
+// FuzzHide: what plugins could read as the credential is not there any more.
+func FuzzHide(f *testing.F) {
+	f.Add("a=b; jwt=x jwt=y")
+	f.Add("jwt=1&%6awt=2")
+	f.Fuzz(func(t *testing.T, s string) {
+		c := plugintest.Request("GET", "/?"+s)
+		c.Req.Header.Add("Cookie", s)
+		HideCookie(c, "jwt")
+		HideArg(c, "jwt")
+		if v, ok := c.Cookie("jwt"); ok {
+			t.Errorf("%q still has the cookie %q", s, v)
+		}
+		if v, ok := c.Arg("jwt"); ok {
+			t.Errorf("%q still has the argument %q", s, v)
+		}
+	})
 }
 
 func TestHideArg(t *testing.T) {

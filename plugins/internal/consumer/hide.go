@@ -54,21 +54,34 @@ func HideCookie(c *plugins.Ctx, name string) {
 	}
 }
 
-// withoutCookie returns the cookies of a field less those called name.
+// withoutCookie returns the cookies of a field less those called name. As for
+// Ctx.Cookie a value ends at white space, and another cookie may stand behind it.
 func withoutCookie(cookies, name string) (string, bool) {
-	var kept []string
+	var pairs []string
 	changed := false
 	for pair := range strings.SplitSeq(cookies, ";") {
-		pair = strings.TrimSpace(pair)
-		if key, _, _ := strings.Cut(pair, "="); strings.TrimSpace(key) == name {
-			changed = true
-			continue
+		var kept []string
+		for rest := strings.TrimSpace(pair); rest != ""; {
+			key, value, _ := strings.Cut(rest, "=")
+			one := rest
+			if end := strings.IndexAny(value, " \t"); end >= 0 {
+				one = rest[:len(rest)-len(value)+end]
+			}
+			rest = strings.TrimSpace(rest[len(one):])
+			if strings.TrimSpace(key) == name {
+				changed = true
+				continue
+			}
+			kept = append(kept, one)
 		}
-		if pair != "" {
-			kept = append(kept, pair)
+		if len(kept) > 0 {
+			pairs = append(pairs, strings.Join(kept, " "))
 		}
 	}
-	return strings.Join(kept, "; "), changed
+	if !changed {
+		return cookies, false
+	}
+	return strings.Join(pairs, "; "), true
 }
 
 // without returns query less the pairs called name.

@@ -89,10 +89,8 @@ func TestWithoutRoute(t *testing.T) {
 			t.Errorf("no %s in %s", want, text)
 		}
 	}
-	for _, without := range []string{"upstream"} {
-		if strings.Contains(text, without) {
-			t.Errorf("%s in %s", without, text)
-		}
+	if strings.Contains(text, "upstream") {
+		t.Errorf("an upstream in %s", text)
 	}
 	l.Unmatched = "no-matched"
 	if text := string(l.Entry(c)); !strings.Contains(text, `"route_id":"no-matched"`) {
@@ -262,7 +260,7 @@ func FuzzAppendString(f *testing.F) {
 		if err := json.Unmarshal(AppendString(nil, s), &back); err != nil {
 			t.Fatal(err)
 		}
-		if want := strings.ToValidUTF8(s, ""); len(back) < len(want) {
+		if want := string([]rune(s)); back != want { // each byte that is no UTF-8 is replaced
 			t.Errorf("%q became %q", s, back)
 		}
 	})

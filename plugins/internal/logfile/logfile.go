@@ -18,7 +18,7 @@ import (
 const maxPending = 16 << 20
 
 // File is one file. Who finds nobody writing writes the lines that have come
-// until then, and one more time; a goroutine goes on when there are more still.
+// until then; a goroutine goes on when there are more by the end of that.
 type File struct {
 	path string
 	log  *slog.Logger
@@ -28,8 +28,9 @@ type File struct {
 	pending []byte
 	lines   int // in pending
 	reopen  bool
-	writing bool // somebody is, and owns the fields below
+	behind  bool // lines were dropped since somebody began to write
 	closed  bool
+	writing bool // somebody is, and owns the fields below
 
 	file    *os.File
 	spare   []byte
@@ -78,8 +79,17 @@ func newFile(path string, log *slog.Logger) *File {
 func (f *File) Write(line []byte) {
 	f.mu.Lock()
 	if f.closed || len(f.pending)+len(line) > maxPending {
+		why := "the disk is too slow"
+		if f.closed {
+			why = "it is closed"
+		}
+		first := !f.behind
+		f.behind = true
 		f.mu.Unlock()
-		f.lost(1, "the disk is too slow")
+		f.dropped.Add(1)
+		if first { // the rest is counted only
+			f.log.Error("failed to write file: " + f.path + ", error info: " + why)
+		}
 		return
 	}
 	f.pending = append(append(f.pending, line...), '\n')
@@ -123,20 +133,13 @@ func (f *File) flush() (more bool) {
 	if len(f.pending) > 0 {
 		return true
 	}
-	f.writing = false
+	f.writing, f.behind = false, false
 	f.idle.Broadcast()
 	return false
 }
 
 // Dropped is the number of lines that were lost.
 func (f *File) Dropped() uint64 { return f.dropped.Load() }
-
-func (f *File) lost(lines int, why string) {
-	n := uint64(lines)
-	if f.dropped.Add(n) == n { // the first; the rest is counted only
-		f.log.Error("failed to write file: "+f.path+", error info: "+why, "lines", n)
-	}
-}
 
 // moved says that path is no longer file, so that one that was moved or removed
 // without a word is not written to for ever.
