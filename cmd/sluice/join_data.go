@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"sluice/configcenter/resource"
 	"sluice/gateway"
 	"sluice/gateway/h2"
+	"sluice/gateway/lane"
 	"sluice/gateway/lua"
 	"sluice/gateway/wire"
 )
@@ -32,6 +34,9 @@ func (p *parts) openServer() error {
 	two := h2.New(p.gateway, h2.Options{HeaderBytes: uint32(l.HeaderBytes), IdleTimeout: n.KeepaliveTimeout,
 		BodyTimeout: n.ClientBodyTimeout, SendTimeout: n.SendTimeout, BadRequest: p.gateway.Refused, OnError: ended})
 	p.two = two
+	// The loops of the engine hold a processor each, while they wait for the
+	// kernel too: one more runs what is not theirs without taking theirs away.
+	runtime.GOMAXPROCS(lane.N + 1)
 	p.server = &wire.Server{
 		Handler:    p.gateway,
 		Limits:     wire.Limits{HeaderBytes: int(l.HeaderBytes), Fields: l.HeaderFields},

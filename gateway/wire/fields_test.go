@@ -366,7 +366,18 @@ func TestIdleLimitsOfPeer(t *testing.T) {
 	short := NewPeer(PeerOptions{Addr: up, Idle: 1, IdleTimeout: 10 * time.Millisecond})
 	defer short.Close()
 	get(short)
-	eventually(t, "the reaper", func() bool { return short.count.Load() == 0 })
+	eventually(t, "the reaper", func() bool { return short.idle() == 0 })
+}
+
+// idle is how many connections p keeps.
+func (p *Peer) idle() (n int) {
+	for i := range p.kept {
+		s := &p.kept[i]
+		s.mu.Lock()
+		n += len(s.idle)
+		s.mu.Unlock()
+	}
+	return n
 }
 
 func TestServeConn(t *testing.T) {
