@@ -34,9 +34,11 @@ func (p *parts) openServer() error {
 	two := h2.New(p.gateway, h2.Options{HeaderBytes: uint32(l.HeaderBytes), IdleTimeout: n.KeepaliveTimeout,
 		BodyTimeout: n.ClientBodyTimeout, SendTimeout: n.SendTimeout, BadRequest: p.gateway.Refused, OnError: ended})
 	p.two = two
-	// The loops of the engine hold a processor each, while they wait for the
-	// kernel too: one more runs what is not theirs without taking theirs away.
-	runtime.GOMAXPROCS(lane.N + 1)
+	if p.cfg.Sluice.Engine == wire.Loops {
+		// Each loop has a processor, while it waits for the kernel too. One more
+		// runs what is not theirs, without the runtime taking theirs away.
+		runtime.GOMAXPROCS(lane.N + 1)
+	}
 	p.server = &wire.Server{
 		Handler:    p.gateway,
 		Limits:     wire.Limits{HeaderBytes: int(l.HeaderBytes), Fields: l.HeaderFields},

@@ -59,7 +59,7 @@ func TestHopByHopFields(t *testing.T) {
 func TestNothingIsInjected(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	up := backend(t, func(w http.ResponseWriter, r *http.Request) { seen <- r })
-	addr, _, _ := startProxy(t, Parked, up, func(p *proxy, _ *Server) {
+	addr, _, _ := startProxy(t, Loops, up, func(p *proxy, _ *Server) {
 		p.edit = func(x *Exchange, out *Outgoing) {
 			x.Req.Header.Set("X-A", "1\r\nX-B: 2\x00\n\n")
 			x.Req.Header.Set("X-C\r\nX-D", "3")

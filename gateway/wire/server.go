@@ -35,6 +35,7 @@ type Timeouts struct {
 
 // The engines of a Server.
 const (
+	Loops  = "loops"  // one loop per processor, connections are its tasks (gateway/loop)
 	Parked = "parked" // one goroutine per connection, serving inside the poller's callback
 	Plain  = "plain"  // ordinary reads and writes
 )
@@ -47,7 +48,7 @@ type Server struct {
 	Timeouts Timeouts
 	// Requests is how many requests one connection may make; 0: 1000, below 0: no limit.
 	Requests int
-	Engine   string // Parked (default) or Plain
+	Engine   string // Loops (default), Parked or Plain
 	// BadRequest makes the answer to a request that the engine refuses. x.Req
 	// holds what was understood of it. Nil: a short page.
 	BadRequest func(x *Exchange, status int) *Response
@@ -114,7 +115,7 @@ func (s *Server) setup() {
 		orDefault(&t.Linger, 5*time.Second)
 		orDefault(&t.HalfClosed, 5*time.Second)
 		orDefault(&s.Requests, 1000)
-		orDefault(&s.Engine, Parked)
+		orDefault(&s.Engine, Loops)
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*conn]struct{}{}
 		s.empty = make(chan struct{})
@@ -187,7 +188,7 @@ func (s *Server) listen(ln net.Listener) (err error) {
 		return nil
 	}
 	s.listeners[ln] = struct{}{}
-	if _, ok := ln.(*net.TCPListener); ok && s.loops == nil && s.Engine == Parked {
+	if _, ok := ln.(*net.TCPListener); ok && s.loops == nil && s.Engine == Loops {
 		s.loops, err = loop.New(lane.N)
 	}
 	return err
