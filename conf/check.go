@@ -113,7 +113,7 @@ func (c *Config) enums(at placed) error {
 		{"apisix.router.ssl", c.Apisix.Router.SSL, "radixtree_sni"},
 		{"apisix.proxy_mode", c.Apisix.ProxyMode, "http stream http&stream"},
 		{"nginx_config.error_log_level", c.Nginx.ErrorLogLevel, "debug info notice warn error crit alert emerg"},
-		{"sluice.engine", c.Sluice.Engine, "parked plain"},
+		{"sluice.engine", c.Sluice.Engine, "loops parked plain"},
 		{"sluice.log.format", c.Sluice.Log.Format, "text json"},
 	} {
 		if !strings.Contains(" "+e.allowed+" ", " "+e.value+" ") || e.value == "" {

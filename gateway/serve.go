@@ -77,6 +77,7 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 		if l := g.o.Variables; l != nil {
 			w.SetLimits(l)
 		}
+		w.SetLeave(func() { w.x.Leave() })
 		x.Slot = w
 	}
 	t := g.live.Load()

@@ -94,6 +94,7 @@ type Ctx struct {
 	bodyRead bool
 	bodyErr  error
 	limits   *Limits
+	leave    func() // see Leave
 	memo     memo   // of variables
 	scratch  []byte // of Scratch
 }
@@ -166,8 +167,35 @@ func (c *Ctx) Reset(ctx context.Context, req *wire.Request, f Finder, log *slog.
 	c.timeline.End()
 	*c = Ctx{Context: ctx, Req: req, RespHeader: h, Tries: tries, Params: params, originals: originals, skipped: skipped,
 		exits: c.exits[:0], finder: f, baseLog: log, vars: c.vars, values: c.values,
-		limits: c.limits, memo: c.memo.next(), scratch: c.emptyScratch(),
+		limits: c.limits, leave: c.leave, memo: c.memo.next(), scratch: c.emptyScratch(),
 		timeline: c.timeline, dropped: c.dropped[:0], changed: c.changed[:0], header: c.header}
+}
+
+// SetLeave sets what Leave does. It outlives Reset.
+func (c *Ctx) SetLeave(f func()) { c.leave = f }
+
+// Leave is for a plugin to call on the request's goroutine before it waits for
+// anything - an answer, a timer, a disk - or computes for longer than a
+// millisecond. Requests of other clients may have been served by the same
+// thread; they go on elsewhere then. A plugin that forgets it holds them up for
+// some milliseconds, until that is noticed.
+func (c *Ctx) Leave() {
+	if c.leave != nil {
+		c.leave()
+	}
+}
+
+// Sleep waits for d, or for the request's end: then the error is the context's.
+func (c *Ctx) Sleep(d time.Duration) error {
+	c.Leave()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.Context.Done():
+		return c.Context.Err()
+	}
 }
 
 // InGlobalRules tells the Ctx that the global rules' chain runs now, and which

@@ -31,7 +31,7 @@ var layers = []struct {
 	pattern string
 	layer   int
 }{
-	{"gateway/lane", -1},
+	{"gateway/lane", -1}, {"gateway/loop", -1},
 	{"conf", 0}, {"configcenter/resource", 0}, {"configcenter/resource/**", 0}, {"configcenter/schema", 0},
 	{"gateway/wire", 0}, {"gateway/tally", 0}, {"gateway/redact", 0}, {"gateway/jsonpath", 0}, {"router/expr", 0},
 	{"router", 1}, {"balancer", 1}, {"balancer/probe", 2}, {"configcenter", 1}, {"plugins", 1},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"sluice/configcenter/resource"
 	"sluice/gateway"
 	"sluice/gateway/h2"
+	"sluice/gateway/lane"
 	"sluice/gateway/lua"
 	"sluice/gateway/wire"
 )
@@ -33,6 +35,11 @@ func (p *parts) openServer() error {
 	two := h2.New(p.gateway, h2.Options{HeaderBytes: uint32(l.HeaderBytes), IdleTimeout: n.KeepaliveTimeout,
 		BodyTimeout: n.ClientBodyTimeout, SendTimeout: n.SendTimeout, BadRequest: p.gateway.Refused, OnError: ended})
 	p.two = two
+	if p.cfg.Sluice.Engine == wire.Loops {
+		// Each loop has a processor, while it waits for the kernel too. One more
+		// runs what is not theirs, without the runtime taking theirs away.
+		runtime.GOMAXPROCS(lane.N + 1)
+	}
 	p.server = &wire.Server{
 		Handler:    p.gateway,
 		Limits:     wire.Limits{HeaderBytes: int(l.HeaderBytes), Fields: l.HeaderFields},

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/gateway/lane"
 	"sluice/plugins"
 )
 
@@ -32,17 +33,25 @@ type Log struct {
 	opts   Options
 	lines  sync.Pool // *[]byte, to make lines in
 
-	mu      sync.Mutex
-	current []byte
-	count   uint64 // lines in current
-	closed  bool
+	parts []part // one for each lane
 
 	full    chan batch
 	free    chan []byte
 	reopen  chan chan error
+	once    sync.Once // closes quit
 	quit    chan struct{}
 	done    chan struct{}
 	dropped atomic.Uint64
+}
+
+// part collects lines. There are several, so that processors do not wait for
+// each other.
+type part struct {
+	mu      sync.Mutex
+	current []byte
+	count   uint64 // lines in current
+	closed  bool
+	_       [64]byte // nothing shares its lines of memory
 }
 
 // batch is a full buffer on its way to the disk.
@@ -70,9 +79,12 @@ func Open(format *Format, o Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		format: format, opts: o, current: make([]byte, 0, o.Buffer),
+		format: format, opts: o, parts: make([]part, lane.N),
 		full: make(chan batch, o.Queue), free: make(chan []byte, o.Queue),
 		reopen: make(chan chan error), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	for i := range l.parts {
+		l.parts[i].current = make([]byte, 0, o.Buffer)
 	}
 	l.lines.New = func() any { b := make([]byte, 0, 1024); return &b }
 	go l.run(file)
@@ -114,37 +126,44 @@ func (l *Log) Write(c *plugins.Ctx) {
 }
 
 func (l *Log) add(line []byte) {
-	l.mu.Lock()
-	if l.closed {
+	p := &l.parts[lane.Here()]
+	p.mu.Lock()
+	if p.closed {
 		l.dropped.Add(1)
-		l.mu.Unlock()
+		p.mu.Unlock()
 		return
 	}
-	if len(l.current)+len(line) > l.opts.Buffer {
-		l.hand()
+	if len(p.current)+len(line) > l.opts.Buffer {
+		l.hand(p)
 	}
-	l.current = append(l.current, line...)
-	l.count++
-	l.mu.Unlock()
+	p.current = append(p.current, line...)
+	p.count++
+	p.mu.Unlock()
 }
 
-// hand gives the current buffer to the writer, or drops its lines when the
-// writer is too far behind. The caller holds mu.
-func (l *Log) hand() {
-	if len(l.current) == 0 {
+// hand gives p's buffer to the writer, or drops its lines when the writer is
+// too far behind. The caller holds p.mu.
+func (l *Log) hand(p *part) {
+	if len(p.current) == 0 {
 		return
 	}
 	select {
-	case l.full <- batch{l.current, l.count}:
-		select {
-		case l.current = <-l.free:
-		default:
-			l.current = make([]byte, 0, l.opts.Buffer)
-		}
+	case l.full <- batch{p.current, p.count}:
+		p.current = l.empty()
 	default:
-		l.dropped.Add(l.count)
+		l.dropped.Add(p.count)
 	}
-	l.current, l.count = l.current[:0], 0
+	p.current, p.count = p.current[:0], 0
+}
+
+// empty is a buffer to go on with.
+func (l *Log) empty() []byte {
+	select {
+	case b := <-l.free:
+		return b
+	default:
+		return make([]byte, 0, l.opts.Buffer)
+	}
 }
 
 // Dropped is the number of lines that were lost: the disk was too slow, or
@@ -176,13 +195,13 @@ func (l *Log) Close() {
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
-	first := !l.closed
-	l.closed = true
-	l.mu.Unlock()
-	if first {
-		close(l.quit)
+	for i := range l.parts {
+		p := &l.parts[i]
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
 	}
+	l.once.Do(func() { close(l.quit) })
 	<-l.done
 }
 
@@ -244,28 +263,28 @@ func (w *writer) rest() {
 		}
 		break
 	}
+	for i := range w.log.parts {
+		w.part(&w.log.parts[i])
+	}
+}
+
+// part writes what p has collected.
+func (w *writer) part(p *part) {
 	l := w.log
-	l.mu.Lock()
-	if len(l.current) == 0 {
-		l.mu.Unlock()
+	p.mu.Lock()
+	if len(p.current) == 0 {
+		p.mu.Unlock()
 		return
 	}
-	b := batch{l.current, l.count}
-	l.current, l.count = nil, 0
-	select {
-	case l.current = <-l.free:
-	default:
-		l.current = make([]byte, 0, l.opts.Buffer)
-	}
+	b := batch{p.current, p.count}
+	p.current, p.count = l.empty(), 0
 	// Full buffers from in between are older than b.
 	older := len(l.full)
-	l.mu.Unlock()
+	p.mu.Unlock()
 	for range older {
 		w.write(<-l.full)
 	}
-	if len(b.text) > 0 {
-		w.write(b)
-	}
+	w.write(b)
 }
 
 func (w *writer) renew() error {

@@ -137,7 +137,7 @@ const (
 )
 
 func BenchmarkProxy(b *testing.B) {
-	for _, engine := range []string{Parked, Plain} {
+	for _, engine := range []string{Loops, Parked, Plain} {
 		for name, msg := range map[string][2]string{
 			"short":   {shortHead, helloAnswer},
 			"twelve":  {longHead, helloAnswer},
@@ -166,7 +166,7 @@ func TestNoAllocations(t *testing.T) {
 		"chunked": {shortHead, chunkedAnswer},
 		"post":    {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", helloAnswer},
 	} {
-		exchange := proxied(t, Parked, msg[0], msg[1])
+		exchange := proxied(t, Loops, msg[0], msg[1])
 		if n := testing.AllocsPerRun(2000, exchange); n >= 0.5 {
 			t.Errorf("%s: %.2f allocations per request", name, n)
 		}

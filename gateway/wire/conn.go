@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"sluice/gateway/loop"
 )
 
 const bufSize = 16 << 10
@@ -54,6 +56,9 @@ type conn struct {
 
 	watched watch // the sweeper's own
 
+	lc   *loop.Conn // nil: not of a loop
+	task *loop.Task // that serves it; nil: an ordinary goroutine does
+
 	w       *work // nil while idle
 	fd      int   // ≥ 0 inside the callback
 	r, n    int   // unread bytes of w.in
@@ -89,6 +94,7 @@ type watch struct {
 
 func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{srv: s, nc: nc, fd: -1}
+	c.lc, _ = nc.(*loop.Conn)
 	c.remote, c.local = addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
 	if s.Engine != Plain {
 		c.raw = rawConn(nc)
@@ -124,6 +130,10 @@ func addrPort(a net.Addr) netip.AddrPort {
 func (c *conn) run() {
 	defer c.finish()
 	for !c.close && !c.move {
+		if c.task != nil && (c.outside || c.lc.Ordinary()) {
+			c.part()
+			continue
+		}
 		if c.raw != nil && !c.outside {
 			err := c.raw.Read(c.cb)
 			c.fd = -1
@@ -167,7 +177,7 @@ func (c *conn) readable(fd uintptr) bool {
 		first := c.served == 0
 		for c.buffered() && c.advance() {
 		}
-		if c.close || c.outside {
+		if c.close || c.outside || c.fd < 0 {
 			return true
 		}
 		// An end that came along with these bytes announces itself no more: it is
@@ -315,3 +325,41 @@ func (c *conn) peerState() (p peerCondition) {
 	}
 	return p
 }
+
+// runTask is run as a task of a loop.
+func (c *conn) runTask(t *loop.Task) {
+	c.task = t
+	c.run()
+}
+
+// leave makes the connection an ordinary one within a request: what comes may
+// take long.
+func (c *conn) leave() {
+	if !c.looped() {
+		return
+	}
+	_, _ = c.lc.Leave() // a failure shows when the connection is used
+	c.fd = -1
+}
+
+// part goes on with an ordinary goroutine.
+func (c *conn) part() {
+	if err := c.lc.Part(); err != nil {
+		c.gone(err)
+		return
+	}
+	c.task = nil
+	c.move = true
+}
+
+// yield comes before a write; see Server.yield.
+func (c *conn) yield() {
+	if c.task != nil {
+		c.task.Later()
+		return
+	}
+	c.srv.yield()
+}
+
+// looped reports whether a loop serves the connection.
+func (c *conn) looped() bool { return c != nil && c.task != nil && !c.lc.Ordinary() }

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // engines runs f under each engine of the server.
 func engines(t *testing.T, f func(t *testing.T, engine string)) {
-	for _, e := range []string{Parked, Plain} {
+	for _, e := range []string{Loops, Parked, Plain} {
 		t.Run(e, func(t *testing.T) { f(t, e) })
 	}
 }

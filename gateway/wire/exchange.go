@@ -36,6 +36,15 @@ type Exchange struct {
 	whole int64
 }
 
+// Leave is for the handler to call before it waits for anything but Do and the
+// methods of Sender, or computes for long: others may be served by the same
+// thread, and go on elsewhere then.
+func (x *Exchange) Leave() {
+	if x.conn != nil {
+		x.conn.leave()
+	}
+}
+
 // Began is when the head of the request was complete.
 func (x *Exchange) Began() time.Time {
 	if x.conn == nil {
@@ -91,7 +100,7 @@ type PeerOptions struct {
 	TLS   *tls.Config // nil: plain. ServerName, client certificate and verification are in it
 	HTTP2 bool        // speak HTTP/2 (grpc: prior knowledge without TLS, ALPN h2 with)
 
-	Idle        int           // connections kept; 0 keeps none
+	Idle        int           // connections kept by each processor, as by each worker of nginx; 0 keeps none
 	IdleTimeout time.Duration // how long an idle connection is kept
 	Requests    int           // requests per connection before it is closed; 0: no limit
 }

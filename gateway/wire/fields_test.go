@@ -59,7 +59,7 @@ func TestHopByHopFields(t *testing.T) {
 func TestNothingIsInjected(t *testing.T) {
 	seen := make(chan *http.Request, 1)
 	up := backend(t, func(w http.ResponseWriter, r *http.Request) { seen <- r })
-	addr, _, _ := startProxy(t, Parked, up, func(p *proxy, _ *Server) {
+	addr, _, _ := startProxy(t, Loops, up, func(p *proxy, _ *Server) {
 		p.edit = func(x *Exchange, out *Outgoing) {
 			x.Req.Header.Set("X-A", "1\r\nX-B: 2\x00\n\n")
 			x.Req.Header.Set("X-C\r\nX-D", "3")
@@ -366,7 +366,18 @@ func TestIdleLimitsOfPeer(t *testing.T) {
 	short := NewPeer(PeerOptions{Addr: up, Idle: 1, IdleTimeout: 10 * time.Millisecond})
 	defer short.Close()
 	get(short)
-	eventually(t, "the reaper", func() bool { return short.count.Load() == 0 })
+	eventually(t, "the reaper", func() bool { return short.idle() == 0 })
+}
+
+// idle is how many connections p keeps.
+func (p *Peer) idle() (n int) {
+	for i := range p.kept {
+		s := &p.kept[i]
+		s.mu.Lock()
+		n += len(s.idle)
+		s.mu.Unlock()
+	}
+	return n
 }
 
 func TestServeConn(t *testing.T) {

@@ -25,6 +25,13 @@ func (c *conn) finish() {
 	if c.move && !c.close {
 		c.move = false
 		c.srv.moved.Add(1)
+		if c.task != nil {
+			if err := c.srv.loops.Go(c.lc, c.runTask); err == nil {
+				return
+			}
+			_ = c.lc.Part()
+			c.task = nil
+		}
 		go c.run()
 		return
 	}
@@ -42,6 +49,7 @@ func (c *conn) finish() {
 // linger reads on for a while after the last response: closing with unread
 // bytes would reset the connection, and the client might never see the answer.
 func (c *conn) linger() {
+	c.leave()
 	if t, ok := c.nc.(interface{ CloseWrite() error }); !ok || t.CloseWrite() != nil {
 		return
 	}

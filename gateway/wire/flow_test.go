@@ -168,7 +168,7 @@ func TestUpgrade(t *testing.T) {
 func TestUpgradeOfCleartextHTTP2IsNotPassedOn(t *testing.T) {
 	seen := make(chan http.Header, 2)
 	up := backend(t, func(w http.ResponseWriter, r *http.Request) { seen <- r.Header })
-	addr, _, _ := startProxy(t, Parked, up)
+	addr, _, _ := startProxy(t, Loops, up)
 	c := dial(t, addr)
 	c.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n")
 	c.response("GET")
@@ -451,7 +451,7 @@ func TestStaleWithoutLook(t *testing.T) {
 			_, err = http.ReadRequest(r)
 		}
 	})
-	addr, _, _ := startProxy(t, Parked, up)
+	addr, _, _ := startProxy(t, Loops, up)
 	c := dial(t, addr)
 	for range 3 {
 		c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -488,7 +488,7 @@ func TestRefusedConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	addr, p, _ := startProxy(t, Parked, ln.Addr().String())
+	addr, p, _ := startProxy(t, Loops, ln.Addr().String())
 	c := dial(t, addr)
 	c.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	c.response("GET")

@@ -50,9 +50,15 @@ func (u *upConn) exchangeParked() error {
 // ready is the poller's callback.
 func (u *upConn) ready(fd uintptr) bool {
 	t := &u.trip
-	if !t.begun {
+	switch {
+	case !t.begun:
 		t.begun = true
 		return u.begin(fd)
+	case t.handed:
+		t.handed = false
+		if n, errno := u.lc.Wrote(); u.written(n, errno) {
+			return true
+		}
 	}
 	for {
 		if t.n == len(t.buf) {
@@ -81,12 +87,24 @@ func (u *upConn) ready(fd uintptr) bool {
 // begin looks at a kept connection and writes the request.
 func (u *upConn) begin(fd uintptr) (leave bool) {
 	t := &u.trip
-	t.x.conn.srv.yield()
 	if t.check && !sysIdle(fd) {
 		t.err = errStale
 		return true
 	}
+	t.check = false
+	if u.looped() && len(t.more) == 0 && !t.stream {
+		t.handed = true
+		u.lc.WriteThenWait(t.req)
+		return false
+	}
+	t.x.conn.yield()
 	n, errno := sysWrite(fd, t.req)
+	return u.written(n, errno)
+}
+
+// written notes what became of the write of the request.
+func (u *upConn) written(n int, errno syscall.Errno) (leave bool) {
+	t := &u.trip
 	if errno != 0 && errno != syscall.EAGAIN {
 		t.err = errno
 		return true
@@ -95,7 +113,6 @@ func (u *upConn) begin(fd uintptr) (leave bool) {
 		t.wrote += int64(n)
 		t.req = t.req[n:]
 	}
-	t.check = false
 	if len(t.req) > 0 || len(t.more) > 0 || t.stream {
 		return true
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/gateway/lane"
+	"sluice/gateway/loop"
 )
 
 // Peer is one upstream server as this process talks to it, with the
@@ -20,8 +21,8 @@ type Peer struct {
 	opts PeerOptions
 	h2   *http2Peer // nil for HTTP/1
 
-	kept  []shelf      // one for each lane
-	count atomic.Int64 // connections on all of them
+	// kept has a shelf for each lane, and behind them one for each loop.
+	kept []shelf
 	// watched says that reap will come.
 	watched atomic.Bool
 	mu      sync.Mutex // of what follows
@@ -40,7 +41,7 @@ type shelf struct {
 
 // NewPeer returns a Peer without connections.
 func NewPeer(o PeerOptions) *Peer {
-	p := &Peer{opts: o, kept: make([]shelf, lane.N)}
+	p := &Peer{opts: o, kept: make([]shelf, 2*lane.N)}
 	if o.HTTP2 {
 		p.h2 = newHTTP2Peer(&p.opts)
 	}
@@ -61,7 +62,6 @@ func (p *Peer) Close() {
 		idle := s.idle
 		s.idle, s.closed = nil, true
 		s.mu.Unlock()
-		p.count.Add(-int64(len(idle)))
 		for _, u := range idle {
 			u.close()
 		}
@@ -73,12 +73,14 @@ func (p *Peer) Close() {
 
 // take returns the kept connection that was used last here, or else elsewhere;
 // nil when there is none.
-func (p *Peer) take(now int64) *upConn {
+func (p *Peer) take(now int64, t *loop.Task) *upConn {
+	if t != nil {
+		return p.takeLooped(now, t)
+	}
 	here := lane.Here()
-	for i := range p.kept {
-		s := &p.kept[(here+i)%len(p.kept)]
+	for i := range lane.N {
+		s := &p.kept[(here+i)%lane.N]
 		for u := s.pop(); u != nil; u = s.pop() {
-			p.count.Add(-1)
 			if p.opts.IdleTimeout <= 0 || now-u.idleSince <= int64(p.opts.IdleTimeout) {
 				return u
 			}
@@ -86,6 +88,33 @@ func (p *Peer) take(now int64) *upConn {
 		}
 	}
 	return nil
+}
+
+func (p *Peer) takeLooped(now int64, t *loop.Task) *upConn {
+	s := &p.kept[p.looped(t.Loop())]
+	for u := s.pop(); u != nil; u = s.pop() {
+		if p.opts.IdleTimeout <= 0 || now-u.idleSince <= int64(p.opts.IdleTimeout) {
+			if u.lc.Bind(t) == nil {
+				return u
+			}
+		}
+		u.close()
+	}
+	return nil
+}
+
+// looped is the shelf of a loop.
+func (p *Peer) looped(l *loop.Loop) int { return lane.N + l.ID()%lane.N }
+
+// adopt makes a new connection one of t's loop.
+func (u *upConn) adopt(t *loop.Task) {
+	tc, ok := u.nc.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if lc, err := loop.Take(tc); err == nil && lc.Bind(t) == nil {
+		u.lc, u.nc, u.raw = lc, lc, rawConn(lc)
+	}
 }
 
 func (s *shelf) pop() *upConn {
@@ -108,8 +137,11 @@ func (p *Peer) give(u *upConn, now int64) {
 		return
 	}
 	u.idleSince = now
-	if p.count.Add(1) > int64(p.opts.Idle) || !p.kept[lane.Here()].push(u) {
-		p.count.Add(-1)
+	at := lane.Here()
+	if u.looped() {
+		at = p.looped(u.lc.Loop())
+	}
+	if !p.kept[at].push(u, p.opts.Idle) {
 		u.close()
 		return
 	}
@@ -118,11 +150,11 @@ func (p *Peer) give(u *upConn, now int64) {
 	}
 }
 
-// push is false on a closed shelf.
-func (s *shelf) push(u *upConn) bool {
+// push is false on a shelf that is closed, or has limit connections.
+func (s *shelf) push(u *upConn, limit int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || len(s.idle) >= limit {
 		return false
 	}
 	s.idle = append(s.idle, u)
@@ -149,7 +181,6 @@ func (p *Peer) reap() {
 	oldest := int64(0)
 	for i := range p.kept {
 		old, first := p.kept[i].cut(limit)
-		p.count.Add(-int64(len(old)))
 		for _, u := range old {
 			u.close()
 		}
@@ -224,6 +255,7 @@ type upConn struct {
 	peer  *Peer
 	nc    net.Conn
 	raw   syscall.RawConn // nil: ordinary reads and writes
+	lc    *loop.Conn      // nil: not of a loop
 	under syscall.RawConn // of the TCP connection below TLS
 	cb    func(fd uintptr) bool
 
@@ -234,6 +266,9 @@ type upConn struct {
 
 	trip trip // the exchange going on
 }
+
+// looped reports whether a loop watches the connection.
+func (u *upConn) looped() bool { return u.lc != nil && !u.lc.Ordinary() }
 
 // kick makes a pending read look up.
 func (u *upConn) kick() { _ = u.nc.SetReadDeadline(time.Unix(1, 0)) }

@@ -207,6 +207,7 @@ func (s *sending) wholeBody(u *upBody, data []byte) error {
 
 // stream copies the body piece by piece, each as soon as it is there.
 func (s *sending) stream(r io.Reader) error {
+	s.c.leave()
 	if err := s.flush(); err != nil { // the body may take time
 		return err
 	}

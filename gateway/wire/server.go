@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/gateway/lane"
+	"sluice/gateway/loop"
 )
 
 // Limits bound what a client may send. Zero values mean the defaults.
@@ -34,6 +35,7 @@ type Timeouts struct {
 
 // The engines of a Server.
 const (
+	Loops  = "loops"  // one loop per processor, connections are its tasks (gateway/loop)
 	Parked = "parked" // one goroutine per connection, serving inside the poller's callback
 	Plain  = "plain"  // ordinary reads and writes
 )
@@ -46,7 +48,7 @@ type Server struct {
 	Timeouts Timeouts
 	// Requests is how many requests one connection may make; 0: 1000, below 0: no limit.
 	Requests int
-	Engine   string // Parked (default) or Plain
+	Engine   string // Loops (default), Parked or Plain
 	// BadRequest makes the answer to a request that the engine refuses. x.Req
 	// holds what was understood of it. Nil: a short page.
 	BadRequest func(x *Exchange, status int) *Response
@@ -66,7 +68,8 @@ type Server struct {
 	stopping  atomic.Bool
 	date      dateCache
 	work      sync.Pool
-	alone     bool // one processor serves everything
+	loops     *loop.Group // nil: every connection has its own goroutine
+	alone     bool        // one processor serves everything
 
 	accepted, handled atomic.Int64
 	requests          lane.Counter
@@ -112,14 +115,14 @@ func (s *Server) setup() {
 		orDefault(&t.Linger, 5*time.Second)
 		orDefault(&t.HalfClosed, 5*time.Second)
 		orDefault(&s.Requests, 1000)
-		orDefault(&s.Engine, Parked)
+		orDefault(&s.Engine, Loops)
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*conn]struct{}{}
 		s.empty = make(chan struct{})
 		s.quit = make(chan struct{})
 		s.work.New = func() any { return newWork() }
 		s.date.set(time.Now())
-		s.alone = runtime.GOMAXPROCS(0) == 1
+		s.alone = lane.N == 1
 		go s.sweep(s.interval())
 	})
 }
@@ -128,13 +131,9 @@ func (s *Server) setup() {
 // which returns nil. It may be called for several listeners.
 func (s *Server) Serve(ln net.Listener) error {
 	s.setup()
-	s.mu.Lock()
-	if s.stopping.Load() {
-		s.mu.Unlock()
-		return ln.Close()
+	if err := s.listen(ln); err != nil || s.stopping.Load() {
+		return errors.Join(err, ln.Close())
 	}
-	s.listeners[ln] = struct{}{}
-	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
 		delete(s.listeners, ln)
@@ -142,12 +141,12 @@ func (s *Server) Serve(ln net.Listener) error {
 	}()
 	wait := 5 * time.Millisecond
 	for {
-		nc, err := ln.Accept()
+		nc, err := s.accept(ln)
 		if err == nil {
 			wait = 5 * time.Millisecond
 			s.accepted.Add(1)
 			if c := s.open(nc); c != nil {
-				go c.run()
+				s.start(c)
 			}
 			continue
 		}
@@ -163,6 +162,45 @@ func (s *Server) Serve(ln net.Listener) error {
 			return nil
 		}
 		wait = min(2*wait, time.Second)
+	}
+}
+
+func (s *Server) accept(ln net.Listener) (net.Conn, error) {
+	if t, ok := ln.(*net.TCPListener); ok && s.loops != nil {
+		nc, err := t.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c, err := loop.Take(nc.(*net.TCPConn)); err == nil {
+			return c, nil
+		}
+		return nc, nil
+	}
+	return ln.Accept()
+}
+
+// listen notes a listener, and makes loops for the first whose connections can
+// have them.
+func (s *Server) listen(ln net.Listener) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping.Load() {
+		return nil
+	}
+	s.listeners[ln] = struct{}{}
+	if _, ok := ln.(*net.TCPListener); ok && s.loops == nil && s.Engine == Loops {
+		s.loops, err = loop.New(lane.N)
+	}
+	return err
+}
+
+// start serves an accepted connection.
+func (s *Server) start(c *conn) {
+	if c.lc == nil {
+		go c.run()
+	} else if err := s.loops.Go(c.lc, c.runTask); err != nil {
+		c.close = true
+		c.run()
 	}
 }
 
@@ -232,7 +270,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	if first {
-		defer close(s.quit)
+		defer s.end()
 	}
 	select {
 	case <-s.empty:
@@ -246,6 +284,16 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	<-s.empty
 	return ctx.Err()
+}
+
+// end stops what works for all connections.
+func (s *Server) end() {
+	close(s.quit)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.loops != nil {
+		s.loops.Close()
+	}
 }
 
 // Stats counts what is going on.

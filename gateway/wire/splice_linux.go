@@ -130,6 +130,7 @@ func (c *conn) drain(p *pipe, n int64) (sent int64, err error) {
 			errno, done = step(uintptr(c.fd))
 		}
 		if !done {
+			c.leave()
 			c.armWrite(nano(), int64(c.srv.Timeouts.Send))
 			if c.ctx.over.Load() { // after arming, which may undo an abort
 				return sent, c.writeError(errForced)

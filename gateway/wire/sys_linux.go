@@ -4,6 +4,8 @@ import (
 	"net"
 	"syscall"
 	"unsafe"
+
+	"sluice/gateway/loop"
 )
 
 // The calls below skip the scheduler's bookkeeping around system calls: the
@@ -63,6 +65,10 @@ func sysPeer(fd uintptr) peerCondition {
 func rawConn(nc net.Conn) syscall.RawConn {
 	switch nc := nc.(type) {
 	case *net.TCPConn:
+		if rc, err := nc.SyscallConn(); err == nil {
+			return rc
+		}
+	case *loop.Conn:
 		if rc, err := nc.SyscallConn(); err == nil {
 			return rc
 		}

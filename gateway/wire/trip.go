@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"sluice/gateway/loop"
 )
 
 // trip is one request to an upstream and the head of its response.
@@ -36,6 +38,7 @@ type trip struct {
 	check  bool // look before writing
 	reused bool
 	begun  bool  // the callback has run
+	handed bool  // req was given to the loop to write
 	sentAt int64 // nano when the request was on its way
 	headAt int64 // nano when the response head was there
 }
@@ -66,13 +69,21 @@ var errStale = errors.New("kept connection was closed")
 // *bytes.Reader, is not used up by a failed Do: Replayable tells.
 func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 	if p.h2 != nil {
+		x.Leave()
 		return p.h2.do(x, out, resp)
+	}
+	if p.opts.TLS != nil {
+		x.Leave()
 	}
 	start := x.began
 	if !out.Soon || x.conn == nil {
 		start = nano()
 	}
-	for u := p.take(start); u != nil; u = p.take(start) {
+	var task *loop.Task
+	if x.conn.looped() {
+		task = x.conn.task
+	}
+	for u := p.take(start, task); u != nil; u = p.take(start, task) {
 		t, err := u.roundTrip(x, out, resp, start)
 		if err == nil {
 			return t, nil
@@ -88,9 +99,15 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 	if ctx == nil {
 		ctx = context.Background()
 	}
+	if task != nil {
+		task.Leave()
+	}
 	u, err := p.dial(ctx, out.Connect)
 	if err != nil {
 		return Timing{Connect: time.Duration(nano() - start)}, err
+	}
+	if task != nil {
+		u.adopt(task)
 	}
 	connect := time.Duration(nano() - start)
 	t, e := u.roundTrip(x, out, resp, start)
@@ -132,7 +149,7 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	reused := u.served > 0
 	t.forget()
 	t.x, t.out, t.resp, t.reused, t.start = x, out, resp, reused, start
-	t.check = reused && (start-u.idleSince > peekAfter || !again(out))
+	t.check = reused && (u.suspect(start) || !again(out))
 	resp.reset()
 	u.served++
 	t.buffers()
@@ -151,6 +168,15 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 		return tm, e
 	}
 	return tm, nil
+}
+
+// suspect says whether a kept connection may have been closed since its last
+// use. The loop that watches one knows.
+func (u *upConn) suspect(now int64) bool {
+	if u.looped() {
+		return !u.lc.Silent()
+	}
+	return now-u.idleSince > peekAfter
 }
 
 // forget drops what an exchange left behind, and the references with it.
@@ -212,6 +238,9 @@ func (u *upConn) exchange() error {
 // slowly is exchange with ordinary calls.
 func (u *upConn) slowly() error {
 	t := &u.trip
+	if t.x.conn != nil {
+		t.x.conn.leave()
+	}
 	if err := u.write(t.req); err != nil {
 		return err
 	}

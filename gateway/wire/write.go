@@ -41,7 +41,7 @@ func (c *conn) interim(status int, h *Header) error {
 func (c *conn) write(b []byte) (int, error) {
 	total := 0
 	if c.fd >= 0 {
-		c.srv.yield()
+		c.yield()
 		n, errno := sysWrite(uintptr(c.fd), b)
 		if errno == 0 {
 			total = n
@@ -51,6 +51,7 @@ func (c *conn) write(b []byte) (int, error) {
 		}
 	}
 	c.waited = true
+	c.leave()
 	for total < len(b) {
 		piece := b[total:min(len(b), total+copySize)]
 		c.armWrite(nano(), int64(c.srv.Timeouts.Send))

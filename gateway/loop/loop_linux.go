@@ -1,0 +1,425 @@
+// Package loop runs many connections on few threads. A connection is served by
+// a task: ordinary code with a stack of its own, which gives the thread back
+// where it waits for its connections. There is one loop for each processor; it
+// asks the kernel what happened (epoll) and goes on with the tasks concerned,
+// one after the other, with coroutine switches instead of the scheduler's work:
+// no queue is shared, no thread is woken, and a connection stays with the
+// processor whose caches know it.
+//
+// A task that waits for anything else, or computes for long, keeps its loop
+// from the others. It says so beforehand (Leave), and another goroutine goes on
+// with them at once; otherwise a monitor sees to that after some milliseconds.
+//
+// It does not know what the tasks do, nor any protocol.
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// batchSize is how many events a loop takes from the kernel at once.
+const batchSize = 128
+
+// patience is how long a task may keep its loop before another goroutine goes
+// on with the others: at least this, at most twice. It is also how often a loop
+// lets other goroutines of its processor run: the runtime takes a processor
+// away from who has it for 10 ms.
+const patience = 4 * time.Millisecond
+
+// restAfter is for how many looks in a row nothing was going on until the
+// monitor stops looking.
+const restAfter = 100
+
+// Group is a set of loops. Safe for concurrent use.
+type Group struct {
+	loops  []*Loop
+	next   atomic.Uint32
+	closed atomic.Bool
+	asleep atomic.Bool   // the monitor is
+	alarm  chan struct{} // wakes it
+}
+
+// Loop runs tasks, one at a time, each until it waits.
+type Loop struct {
+	id    int
+	group *Group
+	ep    int // epoll
+	bell  int // eventfd: something was posted
+	conns table
+
+	turn   atomic.Pointer[turn] // of the goroutine that runs the loop
+	asked  atomic.Bool          // the monitor looked; the loop answers by clearing it
+	waits  atomic.Bool          // in the kernel
+	mu     sync.Mutex           // of posted
+	posted []func() *Task
+
+	// What follows belongs to who has the turn.
+	n, at  int // of events: received, dealt with
+	events [batchSize]syscall.EpollEvent
+	writes queue[*Conn] // with something to write
+	later  queue[*Task] // ready, behind all others
+}
+
+// turn is a goroutine's right to run a loop.
+type turn struct{ state atomic.Int32 }
+
+// The states of a turn.
+const (
+	held int32 = iota // the loop's own code runs
+	lent              // a task runs; the turn may be passed on
+	over              // another goroutine has the loop now
+)
+
+// New starts n loops.
+func New(n int) (*Group, error) {
+	g := &Group{alarm: make(chan struct{}, 1)}
+	for id := range n {
+		l, err := newLoop(g, id)
+		if err != nil {
+			for _, l := range g.loops {
+				l.free()
+			}
+			return nil, err
+		}
+		g.loops = append(g.loops, l)
+	}
+	for _, l := range g.loops {
+		go l.run(l.turn.Load())
+	}
+	go g.monitor()
+	return g, nil
+}
+
+func newLoop(g *Group, id int) (*Loop, error) {
+	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create1: %w", err)
+	}
+	bell, _, errno := syscall.RawSyscall(syscall.SYS_EVENTFD2, 0, syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
+	if errno != 0 {
+		_ = syscall.Close(ep)
+		return nil, fmt.Errorf("eventfd: %w", errno)
+	}
+	l := &Loop{id: id, group: g, ep: ep, bell: int(bell)}
+	l.turn.Store(new(turn))
+	if err := l.watch(l.bell, syscall.EPOLLIN); err != nil {
+		l.free()
+		return nil, err
+	}
+	return l, nil
+}
+
+// edge is EPOLLET: an event for each change, not as long as there is something.
+const edge = 1 << 31
+
+func (l *Loop) watch(fd int, events uint32) error {
+	ev := syscall.EpollEvent{Events: events | edge, Fd: int32(fd)}
+	if err := syscall.EpollCtl(l.ep, syscall.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
+func (l *Loop) free() {
+	_ = syscall.Close(l.ep)
+	_ = syscall.Close(l.bell)
+}
+
+// Close ends the loops. The tasks must have ended before.
+func (g *Group) Close() {
+	if g.closed.Swap(true) {
+		return
+	}
+	for _, l := range g.loops {
+		l.post(nil)
+	}
+	g.rouse()
+}
+
+// ID numbers the loops of a group from 0.
+func (l *Loop) ID() int { return l.id }
+
+// run is the life of a goroutine that has the turn.
+func (l *Loop) run(me *turn) {
+	for {
+		for l.at < l.n {
+			fd := int(l.events[l.at].Fd)
+			l.at++
+			if !l.happened(fd, me) {
+				return
+			}
+		}
+		for l.writes.len() > 0 {
+			if c := l.writes.pop(); !c.flush() && !l.drive(c.task, me) {
+				return
+			}
+		}
+		if l.later.len() > 0 {
+			if !l.drive(l.later.pop(), me) {
+				return
+			}
+			continue // what it wants to write comes before the next
+		}
+		if l.group.closed.Load() {
+			l.free()
+			return
+		}
+		if l.asked.Load() {
+			l.asked.Store(false)
+			runtime.Gosched()
+		}
+		l.receive()
+	}
+}
+
+// receive waits for events.
+func (l *Loop) receive() {
+	l.waits.Store(true)
+	n, err := syscall.EpollWait(l.ep, l.events[:], -1)
+	l.waits.Store(false)
+	if l.group.asleep.Load() {
+		l.group.rouse()
+	}
+	if err != nil && err != syscall.EINTR {
+		panic(fmt.Sprintf("epoll_wait: %v", err)) // the descriptor is ours: it cannot fail
+	}
+	l.n, l.at = max(n, 0), 0
+}
+
+// happened deals with an event; false when the turn is over.
+func (l *Loop) happened(fd int, me *turn) bool {
+	if fd == l.bell {
+		l.answer()
+		return true
+	}
+	if c := l.conns.get(fd); c != nil && c.fire() {
+		return l.drive(c.task, me)
+	}
+	return true
+}
+
+// answer takes what was posted.
+func (l *Loop) answer() {
+	var b [8]byte
+	_, _ = syscall.Read(l.bell, b[:])
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.posted {
+		if t := f(); t != nil {
+			l.later.push(t)
+		}
+	}
+	clear(l.posted)
+	l.posted = l.posted[:0]
+}
+
+// post has the loop run the task that f returns, if any; f must not wait.
+func (l *Loop) post(f func() *Task) {
+	l.mu.Lock()
+	if f != nil {
+		l.posted = append(l.posted, f)
+	}
+	l.mu.Unlock()
+	_, _ = syscall.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full is rung, too
+}
+
+// drive runs t until it waits or ends; false when the turn is over.
+func (l *Loop) drive(t *Task, me *turn) bool {
+	for {
+		t.turn = me
+		me.state.Store(lent)
+		c, more := t.resume()
+		if !me.state.CompareAndSwap(lent, held) {
+			l.finish(t, c, more)
+			return false
+		}
+		switch {
+		case !more:
+			return true
+		case c == nil:
+			l.later.push(t)
+			return true
+		case c.out != nil:
+			l.writes.push(c)
+			return true
+		case c.await():
+			return true
+		}
+	}
+}
+
+// finish is the rest of drive for a goroutine that lost its turn: it runs the
+// task until it waits, and leaves it to the loop.
+func (l *Loop) finish(t *Task, c *Conn, more bool) {
+	for more && (c == nil || c.out != nil && !c.flush() || c.out == nil && !c.await()) {
+		c, more = t.resume()
+	}
+}
+
+// pass gives the turn to a new goroutine, if it is old's and a task has it.
+func (l *Loop) pass(old *turn) {
+	if old == nil || !old.state.CompareAndSwap(lent, over) {
+		return
+	}
+	t := new(turn)
+	l.turn.Store(t)
+	go l.run(t)
+}
+
+// monitor passes on the turn of tasks that do not come to an end.
+func (g *Group) monitor() {
+	tick := time.NewTicker(patience)
+	defer tick.Stop()
+	for quiet := 0; !g.closed.Load(); {
+		select {
+		case <-g.alarm:
+		case <-tick.C:
+		}
+		quiet++
+		for _, l := range g.loops {
+			if l.look() {
+				quiet = 0
+			}
+		}
+		if quiet > restAfter {
+			tick.Stop()
+			g.asleep.Store(true)
+			<-g.alarm
+			tick.Reset(patience)
+			quiet = 0
+		}
+	}
+}
+
+// look says whether something is going on. Called by the monitor only.
+func (l *Loop) look() bool {
+	if l.waits.Load() {
+		return false
+	}
+	if l.asked.Swap(true) {
+		l.pass(l.turn.Load())
+	}
+	return true
+}
+
+func (g *Group) rouse() {
+	if g.asleep.CompareAndSwap(true, false) || g.closed.Load() {
+		select {
+		case g.alarm <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Task is a function that runs on a loop. Its methods are for the function
+// itself to call.
+type Task struct {
+	loop   *Loop
+	turn   *turn // under which it runs; nil at its end
+	resume func() (*Conn, bool)
+	yield  func(*Conn) bool
+}
+
+// Loop is where the task runs.
+func (t *Task) Loop() *Loop { return t.loop }
+
+// Later lets the tasks that are ready get ahead.
+func (t *Task) Later() { t.yield(nil) }
+
+// Leave is to be called before what may take long, or waits for something that
+// is not a Conn: another goroutine runs the loop from now on. The task comes
+// back to the loop when it waits for a Conn.
+func (t *Task) Leave() { t.loop.pass(t.turn) }
+
+var errClosed = errors.New("loop: closed")
+
+// Go runs f as a task that may wait for c: on c's loop, or on one of the group
+// that becomes it.
+func (g *Group) Go(c *Conn, f func(t *Task)) error {
+	if g.closed.Load() {
+		return errClosed
+	}
+	l := c.loop
+	if l == nil {
+		l = g.loops[int(g.next.Add(1))%len(g.loops)]
+	}
+	t := &Task{loop: l}
+	t.resume, _ = iter.Pull(func(yield func(*Conn) bool) {
+		t.yield = yield
+		f(t)
+	})
+	if err := c.Bind(t); err != nil {
+		return err
+	}
+	l.post(func() *Task { return t })
+	return nil
+}
+
+// queue is a first-in first-out list that keeps its memory.
+type queue[T any] struct {
+	items []T
+	first int
+}
+
+func (q *queue[T]) len() int { return len(q.items) - q.first }
+
+func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+
+func (q *queue[T]) pop() T {
+	var zero T
+	v := q.items[q.first]
+	q.items[q.first] = zero
+	if q.first++; q.first == len(q.items) {
+		q.items, q.first = q.items[:0], 0
+	}
+	return v
+}
+
+// table finds connections by descriptor. Reading takes no lock.
+type table struct {
+	mu   sync.Mutex
+	rows atomic.Pointer[[]*row]
+}
+
+const rowSize = 512
+
+type row [rowSize]atomic.Pointer[Conn]
+
+func (t *table) get(fd int) *Conn {
+	rows := t.rows.Load()
+	if rows == nil || fd/rowSize >= len(*rows) {
+		return nil
+	}
+	return (*rows)[fd/rowSize][fd%rowSize].Load()
+}
+
+// set must be called before the descriptor is watched, and with nil before it
+// is closed.
+func (t *table) set(fd int, c *Conn) {
+	rows := t.rows.Load()
+	if rows == nil || fd/rowSize >= len(*rows) {
+		rows = t.grow(fd)
+	}
+	(*rows)[fd/rowSize][fd%rowSize].Store(c)
+}
+
+func (t *table) grow(fd int) *[]*row {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var rows []*row
+	if have := t.rows.Load(); have != nil {
+		rows = append(rows, *have...)
+	}
+	for len(rows) <= fd/rowSize {
+		rows = append(rows, new(row))
+	}
+	t.rows.Store(&rows)
+	return &rows
+}
