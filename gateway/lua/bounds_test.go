@@ -26,6 +26,12 @@ func TestBounds(t *testing.T) {
 		"deep":                   {`local function f() return 1 + f() end f()`, "stack overflow"},
 		"wide":                   {`local t = {} for i = 1, 1e5 do t[i] = i end return unpack(t)`, "overflow"},
 		"a table without bounds": {`local t = {} while true do t[#t + 1] = {1, 2, 3, 4} end`, "budget exceeded"},
+		"in a coroutine":         {`coroutine.wrap(function() local t = {} while true do t[#t + 1] = {1, 2, 3, 4} end end)()`, "memory budget exceeded"},
+		"endless in a coroutine": {`local co = coroutine.create(function() while true do end end) while true do coroutine.resume(co) end`, "time budget exceeded"},
+		"in one of a coroutine":  {`coroutine.wrap(function() coroutine.wrap(function() while true do end end)() end)()`, "time budget exceeded"},
+		"many coroutines":        {`local t = {} while true do t[#t + 1] = coroutine.create(function() end) end`, "budget exceeded"},
+		"coroutines in each":     {`local function f() coroutine.wrap(f)() end f()`, "C stack overflow"},
+		"naps":                   {`while true do ngx.sleep(0) end`, "time budget exceeded"},
 		"in code that is loaded": {`local f = loadstring("local s = 'x' while true do s = s .. s end") f()`, "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,5 +57,42 @@ func TestBounds(t *testing.T) {
 			" ", setmetatable({}, {__concat = function(x, y) return "meta" end}) .. a .. b)`)
 	if err != nil || string(rep.Body.([]byte)) != "a2ca a-2- 1 false meta" {
 		t.Errorf("%q %v", rep.Body, err)
+	}
+}
+
+// TestCoroutines: those that the interpreter itself would let run for ever, or
+// end in disorder, are refused.
+func TestCoroutines(t *testing.T) {
+	h := host(t, Options{})
+	for name, x := range map[string]struct{ code, want string }{
+		"each other": {`local a, b, seen
+			a = coroutine.create(function() return coroutine.resume(b) end)
+			b = coroutine.create(function() seen = {coroutine.resume(a)} return "b" end)
+			ngx.print(tostring(coroutine.resume(a)), seen[2])`, "truecannot resume non-suspended coroutine"},
+		"itself": {`local co co = coroutine.create(function() return coroutine.resume(co) end)
+			ngx.print(select(3, coroutine.resume(co)))`, "cannot resume non-suspended coroutine"},
+		"dead": {`local co = coroutine.create(function() end) coroutine.resume(co)
+			ngx.print(select(2, coroutine.resume(co)))`, "can not resume a dead thread"},
+		"error": {`local co = coroutine.create(function() error({7}) end)
+			ngx.print(select(2, coroutine.resume(co))[1], select(2, pcall(coroutine.wrap(function() error("x", 0) end))))`, "7x"},
+		"of Go":        {`ngx.print(coroutine.wrap(tostring)(1), tostring(coroutine.running()))`, "1nil"},
+		"tail call":    {`local f = coroutine.wrap(function() return coroutine.yield(1) end) ngx.print(f(), f(2))`, "12"},
+		"first of all": {`local f = coroutine.wrap(coroutine.yield) ngx.print(f(1), f(2))`, "12"},
+		"in pcall":     {`ngx.print(select(2, coroutine.wrap(function() return pcall(coroutine.yield, 1) end)()))`, "attempt to yield across pcall"},
+		"behind pcall": {`local f = coroutine.wrap(function() pcall(error) local v = coroutine.yield(1) return v end) ngx.print(f(), f(2))`, "12"},
+		"pcall around": {`ngx.print(pcall(coroutine.wrap(function() coroutine.yield(1) end)))`, "true1"},
+		"outside":      {`ngx.print(select(2, pcall(coroutine.yield, 1)))`, "attempt to yield from outside a coroutine"},
+		"kept": {`local f = coroutine.wrap(function() for i = 1, 3 do coroutine.yield(i) end end)
+			local sum = 0 for i in f do sum = sum + i end ngx.print(sum, tostring(coroutine.running()))`, "6nil"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rep, err := eval(t, h, request("/"), x.code)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasSuffix(string(rep.Body.([]byte)), x.want) {
+				t.Errorf("%s, want %s", rep.Body, x.want)
+			}
+		})
 	}
 }

@@ -24,6 +24,9 @@ type state struct {
 	stop    *lua.LUserData // thrown to end a call in the middle
 	arrayMT *lua.LTable    // cjson.array_mt
 
+	newThread, runThread lua.LGFunction // coroutine.create and resume as the interpreter has them
+	threadMain           *lua.LFunction // makes the first function of a coroutine
+
 	loaded map[*Program]*loaded
 	seen   int64 // Host.closedPrograms when loaded was last swept
 
@@ -47,6 +50,9 @@ type call struct {
 	built   int           // bytes of texts
 	blocked time.Duration // spent asleep or talking to others
 	pairs   map[string]lua.LValue
+
+	nested    int // coroutines that wait for one that they resumed
+	protected int // calls of pcall and xpcall that the running coroutine is in
 }
 
 // exit is how a call asked for the end of the request.
