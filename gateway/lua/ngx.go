@@ -2,6 +2,7 @@ package lua
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -135,25 +136,19 @@ func (s *state) setStatus(l *lua.LState, code int) {
 
 func (s *state) put(l *lua.LState) int {
 	s.request(l)
-	for i := 1; i <= l.GetTop(); i++ {
-		s.out = value.AppendPrinted(s.out, l.Get(i))
-	}
-	return s.putDone(l)
-}
-
-func (s *state) putDone(l *lua.LState) int {
 	s.printed = true
-	if len(s.out) > s.h.o.Output {
-		l.RaiseError("more than %d bytes printed", s.h.o.Output)
+	for i := 1; i <= l.GetTop(); i++ {
+		if s.out = value.AppendPrinted(s.out, l.Get(i)); len(s.out) > s.h.o.Output {
+			l.RaiseError("more than %d bytes printed", s.h.o.Output)
+		}
 	}
 	l.Push(lua.LNumber(1))
 	return 1
 }
 
 func (s *state) say(l *lua.LState) int {
-	s.put(l)
-	s.out = append(s.out, '\n')
-	return s.putDone(l)
+	l.Push(lua.LString("\n"))
+	return s.put(l)
 }
 
 func (s *state) exitNow(l *lua.LState) int {
@@ -207,7 +202,7 @@ func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 			}
 			rep.Body = raw(b)
 		} else {
-			rep.Body = string(value.AppendPrinted(nil, present[0]))
+			rep.Body = value.Text(present[0])
 		}
 		s.exit = exit{asked: true, code: int(n), reply: rep}
 		return nil
@@ -225,7 +220,9 @@ func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 		} else {
 			s.out = value.AppendPrinted(s.out, b)
 		}
-		s.printed = true
+		if s.printed = true; len(s.out) > s.h.o.Output {
+			return fmt.Errorf("more than %d bytes printed", s.h.o.Output)
+		}
 	}
 	if isCode {
 		s.exit = exit{asked: true, code: int(n)}

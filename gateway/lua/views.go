@@ -419,7 +419,7 @@ func (s *state) argSet(l *lua.LState) int {
 	if l.Get(2) == lua.LNumber(1) {
 		s.piece, s.touched = l.Get(3), true
 		if t, ok := s.piece.(*lua.LTable); ok {
-			s.piece = lua.LString(value.Flatten(t))
+			s.piece = lua.LString(value.Text(t))
 		}
 		if s.piece.Type() == lua.LTString && len(s.piece.(lua.LString)) > s.h.o.Output {
 			l.RaiseError("piece is longer than %d bytes", s.h.o.Output)

@@ -47,13 +47,13 @@ func EncodeArgs(l *lua.LState, t *lua.LTable) string {
 			}
 			b = append(append(b, '&'), EscapeURI(key)...)
 		case lua.LString, lua.LNumber:
-			b = append(append(append(append(b, '&'), EscapeURI(key)...), '='), EscapeURI(string(value.AppendPrinted(nil, v)))...)
+			b = append(append(append(append(b, '&'), EscapeURI(key)...), '='), EscapeURI(value.Text(v))...)
 		default:
 			l.RaiseError("attempt to use %s as query arg value", v.Type())
 		}
 	}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		key := string(value.AppendPrinted(nil, k))
+		key := value.Text(k)
 		if all, ok := v.(*lua.LTable); ok {
 			for i := 1; i <= all.Len(); i++ {
 				add(key, all.RawGetInt(i))

@@ -148,7 +148,7 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 
 func setOutgoing(req *http.Request, name string, v lua.LValue) {
 	if strings.EqualFold(name, "host") {
-		req.Host = string(value.AppendPrinted(nil, v))
+		req.Host = value.Text(v)
 		return
 	}
 	if HopByHop[strings.ToLower(name)] {
@@ -156,11 +156,11 @@ func setOutgoing(req *http.Request, name string, v lua.LValue) {
 	}
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
-			req.Header.Add(name, Clean(string(value.AppendPrinted(nil, t.RawGetInt(i)))))
+			req.Header.Add(name, Clean(value.Text(t.RawGetInt(i))))
 		}
 		return
 	}
-	req.Header.Set(name, Clean(string(value.AppendPrinted(nil, v))))
+	req.Header.Set(name, Clean(value.Text(v)))
 }
 
 // fetch makes one request; redirects are the program's business.

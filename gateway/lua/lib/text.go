@@ -85,7 +85,7 @@ func ArgText(l *lua.LState, i int) string {
 	if l.Get(i) == lua.LNil {
 		return ""
 	}
-	return string(value.AppendPrinted(nil, l.Get(i)))
+	return value.Text(l.Get(i))
 }
 
 func decodeBase64(l *lua.LState, enc *base64.Encoding) int {

@@ -63,3 +63,20 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestPrintedEnds: tables within tables are not walked over for ever, nor do
+// they make more text than memory has.
+func TestPrintedEnds(t *testing.T) {
+	for _, first := range []lua.LValue{Table(), lua.LString(strings.Repeat("x", 1000))} {
+		v := first
+		for range 60 {
+			pair := Table()
+			pair.Append(v)
+			pair.Append(v)
+			v = pair
+		}
+		if n := len(AppendPrinted(nil, v)); n > maxPrinted {
+			t.Errorf("%d bytes", n)
+		}
+	}
+}
