@@ -73,6 +73,8 @@ func TestPrinted(t *testing.T) {
 		{"xpcall", `ngx.print(xpcall(function() error({1}) end, function(e) return type(e) end))`, "falsetable"},
 		{"coroutine", `local f = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2 end) ngx.print(f(1), f(10))`, "220"},
 		{"load", `ngx.print(loadstring("return 1 + 1")())`, "2"},
+		{"concat", `local t = {} for i = 1, 50000 do t[i] = i % 10 end ngx.print(#table.concat(t, ","), table.concat({1, "b", 3}, "-", 2), table.concat({}), table.concat({1, 2, 3}, "", 2, 2), tostring(pcall(table.concat, {1, {}})))`,
+			"99999b-32false"},
 		{"method", `ngx.print(("x"):rep(3), ("a"):upper())`, "xxxA"},
 		{"no escape", `ngx.print(tostring(io), tostring(os.execute), tostring(dofile), tostring(os.exit), tostring(getmetatable("")))`, "nilnilnilnilfalse"},
 		{"ctx", `ctx.x = {1} ngx.ctx.y = 2 ngx.print(ngx.ctx.api_ctx.x[1], ngx.ctx.y, ngx.get_phase())`, "12access"},

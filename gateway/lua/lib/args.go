@@ -36,10 +36,16 @@ func DecodeArgs(l *lua.LState, q string, limit int) (t *lua.LTable, cut bool) {
 	return t, false
 }
 
+// maxQuery is how long a query may become, in bytes.
+const maxQuery = 64 << 20
+
 // EncodeArgs is the reverse. Tables are walked in their order.
 func EncodeArgs(l *lua.LState, t *lua.LTable) string {
 	var b []byte
 	add := func(key string, v lua.LValue) {
+		if len(b) > maxQuery {
+			l.RaiseError("query is longer than %d bytes", maxQuery)
+		}
 		switch v := v.(type) {
 		case lua.LBool:
 			if !v {
