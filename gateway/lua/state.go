@@ -93,6 +93,7 @@ func (s *state) table(fns map[string]lua.LGFunction) *lua.LTable { return lib.Ta
 func (s *state) hooks(index, newindex lua.LGFunction) *lua.LTable {
 	t := value.Table()
 	t.Metatable = s.hookMeta(index, newindex)
+	s.hooked = append(s.hooked, t)
 	return t
 }
 
@@ -151,20 +152,11 @@ func (s *state) environment() *loaded {
 }
 
 // settle makes the globals that loading wrote lasting ones.
-func (ld *loaded) settle() {
+func (s *state) settle(ld *loaded) {
 	for k, v := ld.env.Next(lua.LNil); k != lua.LNil; k, v = ld.env.Next(k) {
 		ld.globals.RawSet(k, v)
 	}
-	ld.wipe()
-}
-
-// wipe removes the globals that a call wrote.
-func (ld *loaded) wipe() {
-	for k, v := ld.env.Next(lua.LNil); k != lua.LNil; k, v = ld.env.Next(k) {
-		if v != lua.LNil {
-			ld.env.RawSet(k, lua.LNil)
-		}
-	}
+	s.empty(ld.env)
 }
 
 // function makes a function of a prototype that lives in the program's globals.
@@ -207,7 +199,7 @@ func (s *state) get(p *Program) (*loaded, error) {
 			return nil, err
 		}
 	}
-	ld.settle()
+	s.settle(ld)
 	s.loaded[p] = ld
 	return ld, nil
 }

@@ -96,11 +96,11 @@ func (s *state) fire(t timer, premature bool) []timer {
 	if !s.b.Stop() {
 		s.spoilt = true
 	}
-	s.cur.wipe()
+	s.empty(s.cur.env)
 	more := s.timers
 	s.call = call{out: s.out[:0]}
 	s.l.SetTop(0)
-	s.freshViews()
+	s.clearViews()
 	if premature {
 		s.h.timers.Add(-int32(len(more)))
 		return nil

@@ -11,25 +11,33 @@ import (
 	"sluice/plugins"
 )
 
-// views are the tables that show the request. They belong to the state; what a
-// program writes to them moves with the request.
+// views are the tables that show the request. They belong to the state, and
+// programs may keep them: what is written to them moves with the request.
 type views struct {
-	ctx, ngxCtx      *lua.LTable
-	ctxMeta, ngxMeta *lua.LTable
-	vars             *lua.LTable // ctx.var and ngx.var
-	getters          map[string]*lua.LFunction
+	ctx, ngxCtx *lua.LTable // ngxCtx may be a table of the program
+	ownNgxCtx   *lua.LTable
+	ngxMeta     *lua.LTable
+	vars        *lua.LTable   // ctx.var and ngx.var
+	hooked      []*lua.LTable // that have nothing of their own
+	getters     map[string]*lua.LFunction
 }
 
 func (s *state) makeViews() {
-	s.ctxMeta = s.hookMeta(s.ctxIndex, nil)
 	s.ngxMeta = s.hookMeta(s.ngxCtxIndex, nil)
+	s.ctx, s.ownNgxCtx = s.l.CreateTable(0, 4), s.l.CreateTable(0, 4)
+	s.ctx.Metatable, s.ownNgxCtx.Metatable = s.hookMeta(s.ctxIndex, nil), s.ngxMeta
+	s.ngxCtx = s.ownNgxCtx
 	s.vars = s.hooks(s.varIndex, s.varSet)
-	s.freshViews()
 }
 
-func (s *state) freshViews() {
-	s.ctx, s.ngxCtx = s.l.CreateTable(0, 4), s.l.CreateTable(0, 4)
-	s.ctx.Metatable, s.ngxCtx.Metatable = s.ctxMeta, s.ngxMeta
+// clearViews takes off what the call wrote, also past the metatables.
+func (s *state) clearViews() {
+	s.empty(s.ctx)
+	s.empty(s.ownNgxCtx)
+	s.ngxCtx = s.ownNgxCtx
+	for _, t := range s.hooked {
+		s.empty(t)
+	}
 }
 
 // kept is what programs wrote on a request, between calls: plain data that no
@@ -82,14 +90,13 @@ func (s *state) restore() {
 	s.pairs = k.vars
 }
 
-// keep takes what was written off the views. It is copied: the program may have
-// kept the tables, and another state will serve the request's next phase.
+// keep lets the request have what was written to the views. It is copied: the
+// program may have kept the tables, and another state will serve the request's
+// next phase.
 func (s *state) keep() {
+	defer s.clearViews()
 	ctx, ngx := nonEmpty(s.ctx), nonEmpty(s.ngxCtx)
-	if !ctx && !ngx && s.pairs == nil {
-		return
-	}
-	if s.c != nil {
+	if s.c != nil && (ctx || ngx || s.pairs != nil) {
 		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
 		k := &kept{}
 		if ctx {
@@ -106,8 +113,15 @@ func (s *state) keep() {
 		}
 		s.c.SetValue(keptKey{}, k)
 	}
-	if ctx || ngx {
-		s.freshViews()
+}
+
+// empty takes all items out of a table, and forgets their names: those of items
+// that are merely set to nil stay in it.
+func (s *state) empty(t *lua.LTable) {
+	if nonEmpty(t) {
+		mt := t.Metatable
+		*t = *s.l.CreateTable(0, 4)
+		t.Metatable = mt
 	}
 }
 
