@@ -16,7 +16,7 @@ func raw(b []byte) json.RawMessage { return b }
 
 // setField gives a field one value, several (a table), or none (nil).
 func setField(h *wire.Header, name string, v lua.LValue) {
-	name = lib.Clean(name)
+	name = lib.CleanName(name)
 	switch v := v.(type) {
 	case *lua.LNilType:
 		h.Del(name)
@@ -178,7 +178,7 @@ func (s *state) respHeaderAdd(l *lua.LState) int {
 }
 
 func addField(h *wire.Header, name string, v lua.LValue) {
-	name = lib.Clean(lib.FieldName(name))
+	name = lib.CleanName(lib.FieldName(name))
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
 			h.Add(name, lib.Clean(value.Text(t.RawGetInt(i))))

@@ -125,7 +125,7 @@ func (s *state) setStatus(l *lua.LState, code int) {
 		c.Log().Error("attempt to set ngx.status after sending out response headers")
 		return
 	}
-	if code < 100 || code > 999 {
+	if err := checkStatus(code); err != nil || code < 1 {
 		l.RaiseError("bad status %d", code)
 	}
 	if s.phase == "header_filter" && c.Resp != nil {
@@ -154,6 +154,9 @@ func (s *state) say(l *lua.LState) int {
 func (s *state) exitNow(l *lua.LState) int {
 	s.request(l)
 	code := l.CheckInt(1)
+	if err := checkStatus(code); err != nil {
+		l.RaiseError("%s", err.Error())
+	}
 	s.leaveWith(l, exit{asked: true, code: code})
 	return 0
 }
@@ -165,6 +168,15 @@ func (s *state) leaveWith(l *lua.LState, e exit) {
 		s.b.End(context.Canceled)
 	}
 	l.Error(s.stop, 0)
+}
+
+// checkStatus refuses what is neither a status nor one of nginx's own codes, which
+// are not above 0: a client could not read such an answer.
+func checkStatus(code int) error {
+	if code > 0 && code < 100 || code > 999 {
+		return fmt.Errorf("bad status %d", code)
+	}
+	return nil
 }
 
 func (s *state) redirect(l *lua.LState) int {
@@ -184,6 +196,9 @@ func (s *state) redirect(l *lua.LState) int {
 // core.response.exit. Without a code it only prints.
 func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 	n, isCode := code.(lua.LNumber)
+	if err := checkStatus(int(n)); err != nil {
+		return err
+	}
 	if !isCode && code != lua.LNil {
 		bodies = append([]lua.LValue{code}, bodies...)
 	}
@@ -250,6 +265,9 @@ func (s *state) log(l *lua.LState) int {
 	return 0
 }
 
+// maxLogged is how much of a message is logged, in bytes.
+const maxLogged = 64 << 10
+
 func (s *state) writeLog(l *lua.LState, level slog.Level, from int) {
 	log := s.logger()
 	if !log.Enabled(context.Background(), level) {
@@ -257,14 +275,12 @@ func (s *state) writeLog(l *lua.LState, level slog.Level, from int) {
 	}
 	var b strings.Builder
 	for i := from; i <= l.GetTop(); i++ {
-		if v := l.Get(i); v == lua.LNil {
-			b.WriteString("nil")
-		} else {
-			b.WriteString(l.ToStringMeta(v).String())
-		}
-		if b.Len() > 64<<10 {
+		text := l.ToStringMeta(l.Get(i)).String()
+		if room := maxLogged - b.Len(); len(text) > room {
+			b.WriteString(text[:room])
 			break
 		}
+		b.WriteString(text)
 	}
 	log.Log(context.Background(), level, b.String(), "at", strings.TrimSuffix(l.Where(1), ":"))
 }
@@ -309,7 +325,7 @@ func (s *state) block(l *lua.LState, wait func(context.Context)) {
 }
 
 func (s *state) sleep(l *lua.LState) int {
-	d := time.Duration(float64(l.CheckNumber(1)) * float64(time.Second))
+	d := lib.Duration(l.CheckNumber(1), time.Second)
 	if d < 0 {
 		l.RaiseError("invalid sleep duration %v", l.Get(1))
 	}

@@ -126,7 +126,12 @@ func (s *state) print(l *lua.LState) int {
 		if i > 1 {
 			b.WriteByte('\t')
 		}
-		b.WriteString(l.ToStringMeta(l.Get(i)).String())
+		text := l.ToStringMeta(l.Get(i)).String()
+		if room := max(maxLogged-b.Len(), 0); len(text) > room {
+			b.WriteString(text[:room])
+			break
+		}
+		b.WriteString(text)
 	}
 	s.logger().Info(b.String())
 	return 0

@@ -23,7 +23,7 @@ func (s *state) timerAt(l *lua.LState) int {
 		l.ArgError(1, "invalid delay")
 	}
 	fn := l.CheckFunction(2)
-	d := time.Duration(float64(delay) * float64(time.Second))
+	d := lib.Duration(delay, time.Second)
 	if d > s.h.o.Blocking {
 		return lib.Fail(l, "delay is longer than "+s.h.o.Blocking.String())
 	}

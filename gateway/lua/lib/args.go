@@ -97,6 +97,28 @@ func Clean(v string) string {
 	return v
 }
 
+// CleanName makes a header name of a text, as ngx does: what no name may have is
+// escaped, since a blank or a colon would let it pass for another one.
+func CleanName(name string) string {
+	if strings.IndexFunc(name, notInNames) < 0 {
+		return name
+	}
+	const hex = "0123456789ABCDEF"
+	var b []byte
+	for i := range len(name) {
+		if c := name[i]; notInNames(rune(c)) {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+func notInNames(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+}
+
 // FieldName is a name as ngx.header takes it: underscores stand for hyphens.
 func FieldName(name string) string { return strings.ReplaceAll(name, "_", "-") }
 

@@ -45,12 +45,12 @@ func (h *HTTP) Module(l *lua.LState) *lua.LTable {
 	mt.RawSetString("__metatable", lua.LFalse)
 	mt.RawSetString("__index", Table(l, map[string]lua.LGFunction{
 		"set_timeout": func(l *lua.LState) int {
-			of(l).timeout = time.Duration(l.CheckNumber(2)) * time.Millisecond
+			of(l).timeout = Duration(l.CheckNumber(2), time.Millisecond)
 			return 0
 		},
 		"set_timeouts": func(l *lua.LState) int {
 			ms := l.CheckNumber(2) + l.OptNumber(3, 0) + l.OptNumber(4, 0)
-			of(l).timeout = time.Duration(ms) * time.Millisecond
+			of(l).timeout = Duration(ms, time.Millisecond)
 			return 0
 		},
 		"request_uri":   func(l *lua.LState) int { return h.requestURI(l, of(l), headers) },
@@ -140,7 +140,7 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 	}
 	if h, ok := params.RawGetString("headers").(*lua.LTable); ok {
 		for k, v := h.Next(lua.LNil); k != lua.LNil; k, v = h.Next(k) {
-			setOutgoing(req, k.String(), v)
+			setOutgoing(req, CleanName(k.String()), v)
 		}
 	}
 	return req, nil
