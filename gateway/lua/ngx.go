@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ func (s *state) makeNgx() *lua.LTable {
 			t.RawSetString(name, s.l.NewFunction(f))
 		}
 	}
-	for name, n := range constants {
+	for name, n := range lib.Constants {
 		t.RawSetString(name, n)
 	}
 	t.RawSetString("null", value.Null)
@@ -51,27 +50,6 @@ func (s *state) makeNgx() *lua.LTable {
 	t.Metatable = s.hookMeta(s.ngxIndex, s.ngxSet)
 	return t
 }
-
-var constants = func() map[string]lua.LNumber {
-	m := map[string]lua.LNumber{"OK": 0, "ERROR": -1, "AGAIN": -2, "DONE": -4, "DECLINED": -5,
-		"STDERR": 0, "EMERG": 1, "ALERT": 2, "CRIT": 3, "ERR": 4, "WARN": 5, "NOTICE": 6, "INFO": 7, "DEBUG": 8,
-		"HTTP_GET": 2, "HTTP_HEAD": 4, "HTTP_POST": 8, "HTTP_PUT": 16, "HTTP_DELETE": 32, "HTTP_MKCOL": 64,
-		"HTTP_COPY": 128, "HTTP_MOVE": 256, "HTTP_OPTIONS": 512, "HTTP_PROPFIND": 1024, "HTTP_PROPPATCH": 2048,
-		"HTTP_LOCK": 4096, "HTTP_UNLOCK": 8192, "HTTP_PATCH": 16384, "HTTP_TRACE": 32768,
-		"HTTP_SPECIAL_RESPONSE": 300, "HTTP_CLOSE": 444, "HTTP_METHOD_NOT_IMPLEMENTED": 501, "HTTP_NOT_IMPLEMENTED": 501,
-		"HTTP_GATEWAY_TIMEOUT": 504, "HTTP_ILLEGAL": 451, "HTTP_NOT_ALLOWED": 405, "HTTP_PERMANENT_REDIRECT": 308}
-	for _, code := range []int{100, 101, 200, 201, 202, 204, 206, 300, 301, 302, 303, 304, 307, 400, 401, 402, 403, 404,
-		406, 408, 409, 410, 426, 429, 500, 502, 503, 505, 507} {
-		name := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToUpper(http.StatusText(code)))
-		m["HTTP_"+name] = lua.LNumber(code)
-	}
-	m["HTTP_MOVED_TEMPORARILY"], m["HTTP_VERSION_NOT_SUPPORTED"] = 302, 505
-	return m
-}()
-
-// methods are the numbers of request methods.
-var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS", "PROPFIND", "PROPPATCH",
-	"LOCK", "UNLOCK", "PATCH", "TRACE"}
 
 func nothing(*lua.LState) int   { return 0 }
 func succeed(l *lua.LState) int { l.Push(lua.LNumber(1)); return 1 }
@@ -273,16 +251,20 @@ func (s *state) writeLog(l *lua.LState, level slog.Level, from int) {
 	if !log.Enabled(context.Background(), level) {
 		return
 	}
-	var b strings.Builder
-	for i := from; i <= l.GetTop(); i++ {
-		text := l.ToStringMeta(l.Get(i)).String()
-		if room := maxLogged - b.Len(); len(text) > room {
-			b.WriteString(text[:room])
-			break
+	log.Log(context.Background(), level, message(l, from, ""), "at", strings.TrimSuffix(l.Where(1), ":"))
+}
+
+// message is the text of the arguments from the one at from on.
+func message(l *lua.LState, from int, between string) string {
+	var b []byte
+	for i := from; i <= l.GetTop() && len(b) < maxLogged; i++ {
+		if i > from {
+			b = append(b, between...)
 		}
-		b.WriteString(text)
+		text := l.ToStringMeta(l.Get(i)).String()
+		b = append(b, text[:min(len(text), maxLogged)]...)
 	}
-	log.Log(context.Background(), level, b.String(), "at", strings.TrimSuffix(l.Where(1), ":"))
+	return string(b[:min(len(b), maxLogged)])
 }
 
 func (s *state) sharedIndex(l *lua.LState) int {

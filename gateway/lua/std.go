@@ -121,19 +121,7 @@ func thrown(err error) lua.LValue {
 }
 
 func (s *state) print(l *lua.LState) int {
-	var b strings.Builder
-	for i := 1; i <= l.GetTop(); i++ {
-		if i > 1 {
-			b.WriteByte('\t')
-		}
-		text := l.ToStringMeta(l.Get(i)).String()
-		if room := max(maxLogged-b.Len(), 0); len(text) > room {
-			b.WriteString(text[:room])
-			break
-		}
-		b.WriteString(text)
-	}
-	s.logger().Info(b.String())
+	s.logger().Info(message(l, 1, "\t"))
 	return 0
 }
 

@@ -97,18 +97,18 @@ func (s *state) keep() {
 	defer s.clearViews()
 	ctx, ngx := nonEmpty(s.ctx), nonEmpty(s.ngxCtx)
 	if s.c != nil && (ctx || ngx || s.pairs != nil) {
-		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
+		seen := value.Copies{L: s.l, Array: s.arrayMT}
 		k := &kept{}
 		if ctx {
-			k.ctx = seen.table(s.ctx, 0)
+			k.ctx = seen.Table(s.ctx)
 		}
 		if ngx {
-			k.ngx = seen.table(s.ngxCtx, 0)
+			k.ngx = seen.Table(s.ngxCtx)
 		}
 		if s.pairs != nil {
 			k.vars = make(map[string]lua.LValue, len(s.pairs))
 			for name, v := range s.pairs {
-				k.vars[name] = seen.value(v, 0)
+				k.vars[name] = seen.Value(v)
 			}
 		}
 		s.c.SetValue(keptKey{}, k)
@@ -128,52 +128,6 @@ func (s *state) empty(t *lua.LTable) {
 func nonEmpty(t *lua.LTable) bool {
 	k, _ := t.Next(lua.LNil)
 	return k != lua.LNil
-}
-
-// copies are the tables copied so far.
-type copies struct {
-	l       *lua.LState
-	arrayMT *lua.LTable
-	of      map[*lua.LTable]*lua.LTable
-}
-
-// maxCopied is how deep tables may lie in each other to be kept: deeper ones
-// would cost stack.
-const maxCopied = 100
-
-// table copies data; functions, userdata and threads are left out, because they
-// belong to the state that made them.
-func (cs copies) table(t *lua.LTable, depth int) *lua.LTable {
-	if c := cs.of[t]; c != nil {
-		return c
-	}
-	c := cs.l.CreateTable(0, 4)
-	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(cs.arrayMT) {
-		c.Metatable = value.ArrayMark
-	}
-	cs.of[t] = c
-	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		if k := cs.value(k, depth); k != lua.LNil {
-			c.RawSet(k, cs.value(v, depth))
-		}
-	}
-	return c
-}
-
-func (cs copies) value(v lua.LValue, depth int) lua.LValue {
-	switch v := v.(type) {
-	case lua.LString, lua.LNumber, lua.LBool:
-		return v
-	case *lua.LUserData:
-		if v == value.Null {
-			return v
-		}
-	case *lua.LTable:
-		if depth < maxCopied {
-			return cs.table(v, depth+1)
-		}
-	}
-	return lua.LNil
 }
 
 // request is the Ctx of the call; outside of a request the program is told.
