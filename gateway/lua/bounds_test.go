@@ -12,7 +12,7 @@ import (
 func TestBounds(t *testing.T) {
 	o := Options{Budget: 300 * time.Millisecond, Output: 1 << 20, Memory: 16 << 20, Dicts: map[string]int{"d": 20000}}
 	hasty := host(t, o)
-	o.Budget = time.Minute // for what ends by another bound, however slow the machine
+	o.Budget = 10 * time.Minute // for what ends by another bound, however slow the machine
 	h := host(t, o)
 	for name, x := range map[string]struct{ code, want string }{
 		"text that doubles":      {`local s = "x" while true do s = s .. s end`, "too large"},
@@ -55,7 +55,7 @@ func TestBounds(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), x.want) {
 				t.Errorf("%v, want %q", err, x.want)
 			}
-			if took := time.Since(begin); took > 20*time.Second {
+			if took := time.Since(begin); took > 3*time.Minute {
 				t.Errorf("it took %s", took)
 			}
 		})
@@ -78,7 +78,7 @@ func TestBounds(t *testing.T) {
 // TestMemory: what fills the memory is cut off for that, wherever it runs, when
 // there is time.
 func TestMemory(t *testing.T) {
-	h := host(t, Options{Budget: time.Minute, Memory: 32 << 20})
+	h := host(t, Options{Budget: 10 * time.Minute, Memory: 32 << 20})
 	const fill = `local t = {} while true do t[#t + 1] = {1, 2, 3, 4} end`
 	for name, code := range map[string]string{
 		"by itself":        fill,
