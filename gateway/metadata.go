@@ -11,11 +11,7 @@ import (
 // metadataOf looks a plugin's metadata of a version up, when it is asked for.
 func (o *Options) metadataOf(snap *configcenter.Snapshot) func(plugin string) json.RawMessage {
 	return func(plugin string) json.RawMessage {
-		item := snap.Get(resource.PluginMetadata, plugin)
-		if item == nil {
-			return nil
-		}
-		filled, err := o.Catalog.Check(plugin, o.decrypted(plugin, plugins.MetadataPart, item.Raw), plugins.MetadataPart)
+		filled, err := metadataOf(o, snap, plugin)
 		if err != nil {
 			return nil // reported when the version was compiled
 		}

@@ -7,8 +7,8 @@ type Candidate[T any] struct {
 	To         T
 	ID         string
 	Path, Host string // as configured; Host is "" where the tree did not choose by it
-	// Failed is the first condition that was not met: "method", "address",
-	// "host", "condition" or "path"; "" if the route matches.
+	// Failed is the first condition that was not met: "method", "host",
+	// "address", "condition" or "path"; "" if the route matches.
 	Failed string
 }
 
@@ -56,10 +56,10 @@ func (e *entry[T]) failed(in *Input) string {
 	switch {
 	case r.methods != 0 && r.methods&methodOf(in.Method) == 0:
 		return "method"
-	case len(r.Addrs) > 0 && !contains(r.Addrs, in.Addr):
-		return "address"
 	case e.hosted && r.host(in) == nil:
 		return "host"
+	case len(r.Addrs) > 0 && !contains(r.Addrs, in.Addr):
+		return "address"
 	case r.When != nil && !r.When(in):
 		return "condition"
 	}

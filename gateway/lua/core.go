@@ -106,22 +106,10 @@ func (s *state) coreDecode(l *lua.LState) int {
 		return lib.Fail(l, err.Error())
 	}
 	if opts, ok := l.Get(2).(*lua.LTable); ok && lua.LVAsBool(opts.RawGetString("null_as_nil")) {
-		v = withoutNull(v)
+		v = value.WithoutNull(v)
 	}
 	l.Push(v)
 	return 1
-}
-
-func withoutNull(v lua.LValue) lua.LValue {
-	if v == lua.LValue(value.Null) {
-		return lua.LNil
-	}
-	if t, ok := v.(*lua.LTable); ok {
-		for k, item := t.Next(lua.LNil); k != lua.LNil; k, item = t.Next(k) {
-			t.RawSet(k, withoutNull(item))
-		}
-	}
-	return v
 }
 
 func (s *state) coreResponse() *lua.LTable {
@@ -158,7 +146,7 @@ func (s *state) coreResponse() *lua.LTable {
 		"set_response_source":           s.setSource,
 		"clear_header_as_body_modified": s.bodyModified,
 		"hold_body_chunk":               s.holdBody,
-		"get_last_upstream_token":       lastToken,
+		"get_last_upstream_token":       lib.LastToken,
 		"exit_insert_callback":          func(l *lua.LState) int { l.RaiseError("use the plugin exit-transformer"); return 0 },
 	})
 }
@@ -256,16 +244,6 @@ func pieceOf(v lua.LValue) lua.LValue {
 	return v
 }
 
-// lastToken is the last entry of a list like "0.1, 0.2 : 0.3".
-func lastToken(l *lua.LState) int {
-	text := lib.ArgText(l, 1)
-	if i := strings.LastIndexAny(text, ",:"); i >= 0 {
-		text = text[i+1:]
-	}
-	l.Push(lua.LString(strings.TrimSpace(text)))
-	return 1
-}
-
 // maxGetters bounds the variables that Lua registers in one state.
 const maxGetters = 256
 
@@ -328,24 +306,8 @@ func (s *state) checkSchema(rules, conf *lua.LTable) error {
 	if !ok {
 		return errors.New("object expected")
 	}
-	fill(conf, t)
+	value.Fill(conf, t)
 	return nil
-}
-
-// fill puts into t what it lacks of full.
-func fill(t, full *lua.LTable) {
-	for k, v := full.Next(lua.LNil); k != lua.LNil; k, v = full.Next(k) {
-		old := t.RawGet(k)
-		if old == lua.LNil {
-			t.RawSet(k, v)
-			continue
-		}
-		inner, ok1 := old.(*lua.LTable)
-		more, ok2 := v.(*lua.LTable)
-		if ok1 && ok2 {
-			fill(inner, more)
-		}
-	}
 }
 
 func (s *state) coreID() *lua.LTable {

@@ -16,17 +16,17 @@ func raw(b []byte) json.RawMessage { return b }
 
 // setField gives a field one value, several (a table), or none (nil).
 func setField(h *wire.Header, name string, v lua.LValue) {
-	name = lib.Clean(name)
+	name = lib.CleanName(name)
 	switch v := v.(type) {
 	case *lua.LNilType:
 		h.Del(name)
 	case *lua.LTable:
 		h.Del(name)
 		for i := 1; i <= v.Len(); i++ {
-			h.Add(name, lib.Clean(string(value.AppendPrinted(nil, v.RawGetInt(i)))))
+			h.Add(name, lib.Clean(value.Text(v.RawGetInt(i))))
 		}
 	default:
-		h.Set(name, lib.Clean(string(value.AppendPrinted(nil, v))))
+		h.Set(name, lib.Clean(value.Text(v)))
 	}
 }
 
@@ -119,7 +119,7 @@ func setRequestHeader(c *plugins.Ctx, name string, v lua.LValue) {
 	switch lower := strings.ToLower(name); {
 	case lower == "host":
 		if v != lua.LNil {
-			c.Req.Host = lib.Clean(string(value.AppendPrinted(nil, v)))
+			c.Req.Host = lib.Clean(value.Text(v))
 		}
 	case lib.HopByHop[lower]:
 	default:
@@ -178,14 +178,14 @@ func (s *state) respHeaderAdd(l *lua.LState) int {
 }
 
 func addField(h *wire.Header, name string, v lua.LValue) {
-	name = lib.Clean(lib.FieldName(name))
+	name = lib.CleanName(lib.FieldName(name))
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
-			h.Add(name, lib.Clean(string(value.AppendPrinted(nil, t.RawGetInt(i)))))
+			h.Add(name, lib.Clean(value.Text(t.RawGetInt(i))))
 		}
 		return
 	}
-	h.Add(name, lib.Clean(string(value.AppendPrinted(nil, v))))
+	h.Add(name, lib.Clean(value.Text(v)))
 }
 
 func (s *state) respHeaders(l *lua.LState) int {

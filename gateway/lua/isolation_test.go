@@ -78,6 +78,66 @@ func TestProgramsSeeNothingOfEachOther(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftBehind: what a program has kept of a request's tables, or
+// written past their metatables, shows it nothing of other requests, nor others
+// what it wrote.
+func TestNothingIsLeftBehind(t *testing.T) {
+	h := single(t)
+	spy := build(t, h, `local ctx1, mine, first = nil, {}, true
+		return function(conf, ctx)
+			if first then
+				first, ctx1, ngx.ctx = false, ctx, mine
+				for _, t in pairs({ngx.var, ngx.header, ngx.arg, ngx.shared}) do
+					rawset(t, "uri", "raw")
+					table.insert(t, "raw")
+				end
+				return
+			end
+			ngx.print(tostring(ctx1.secret), tostring(mine.secret))
+		end`)
+	if _, err := spy.Call(request("/spy"), "access"); err != nil {
+		t.Fatal(err)
+	}
+	other := build(t, h, `return function(conf, ctx)
+		ctx.secret, ngx.ctx.secret = "a", "b"
+		ngx.print(ngx.var.uri, tostring(ngx.header.uri), tostring(ngx.shared.uri), tostring(ngx.var[1]), tostring(ngx.arg.uri))
+	end`)
+	if got := printed(t, other, request("/other")); got != "/othernilnilnilnil" {
+		t.Errorf("another program sees %s", got)
+	}
+	if got := printed(t, spy, request("/spy")); got != "nilnil" {
+		t.Errorf("of another request it sees %s", got)
+	}
+}
+
+// TestNamesAreForgotten: a table that all calls share must not grow with the
+// names that they come up with.
+func TestNamesAreForgotten(t *testing.T) {
+	h := single(t)
+	f := build(t, h, `local n = 0 return function(conf, ctx)
+		for i = 1, 1000 do n = n + 1 _G["g" .. n], ctx["c" .. n] = i, i rawset(ngx.var, "v" .. n, i) end
+	end`)
+	call := func() {
+		if _, err := f.Call(request("/"), "access"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	call()
+	before := heap()
+	for range 100 {
+		call()
+	}
+	if after := heap(); after > before+4<<20 {
+		t.Errorf("the heap grew by %d bytes", after-before)
+	}
+}
+
 func TestRequestKeepsItsFields(t *testing.T) {
 	h := single(t)
 	set := build(t, h, `return function(conf, ctx)

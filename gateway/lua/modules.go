@@ -110,11 +110,22 @@ func (s *state) run(l *lua.LState, file string) lua.LValue {
 	for _, name := range [...]string{"string", "table", "math", "ngx"} {
 		env.RawSetString(name, s.libs[name])
 	}
+	env.RawSetString("marked", l.NewFunction(marked))
 	l.Push(s.function(proto, env))
 	l.Call(0, 1)
 	v := l.Get(-1)
 	l.Pop(1)
 	return v
+}
+
+// marked returns its first argument, marked as an array if the second one is: the
+// mark is out of reach for getmetatable.
+func marked(l *lua.LState) int {
+	if c := l.CheckTable(1); l.CheckTable(2).Metatable == lua.LValue(value.ArrayMark) {
+		c.Metatable = value.ArrayMark
+	}
+	l.SetTop(1)
+	return 1
 }
 
 // embedded is an embedded file, compiled once for all states.

@@ -2,8 +2,8 @@ package lua
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -27,7 +27,7 @@ func (s *state) makeNgx() *lua.LTable {
 			t.RawSetString(name, s.l.NewFunction(f))
 		}
 	}
-	for name, n := range constants {
+	for name, n := range lib.Constants {
 		t.RawSetString(name, n)
 	}
 	t.RawSetString("null", value.Null)
@@ -50,27 +50,6 @@ func (s *state) makeNgx() *lua.LTable {
 	t.Metatable = s.hookMeta(s.ngxIndex, s.ngxSet)
 	return t
 }
-
-var constants = func() map[string]lua.LNumber {
-	m := map[string]lua.LNumber{"OK": 0, "ERROR": -1, "AGAIN": -2, "DONE": -4, "DECLINED": -5,
-		"STDERR": 0, "EMERG": 1, "ALERT": 2, "CRIT": 3, "ERR": 4, "WARN": 5, "NOTICE": 6, "INFO": 7, "DEBUG": 8,
-		"HTTP_GET": 2, "HTTP_HEAD": 4, "HTTP_POST": 8, "HTTP_PUT": 16, "HTTP_DELETE": 32, "HTTP_MKCOL": 64,
-		"HTTP_COPY": 128, "HTTP_MOVE": 256, "HTTP_OPTIONS": 512, "HTTP_PROPFIND": 1024, "HTTP_PROPPATCH": 2048,
-		"HTTP_LOCK": 4096, "HTTP_UNLOCK": 8192, "HTTP_PATCH": 16384, "HTTP_TRACE": 32768,
-		"HTTP_SPECIAL_RESPONSE": 300, "HTTP_CLOSE": 444, "HTTP_METHOD_NOT_IMPLEMENTED": 501, "HTTP_NOT_IMPLEMENTED": 501,
-		"HTTP_GATEWAY_TIMEOUT": 504, "HTTP_ILLEGAL": 451, "HTTP_NOT_ALLOWED": 405, "HTTP_PERMANENT_REDIRECT": 308}
-	for _, code := range []int{100, 101, 200, 201, 202, 204, 206, 300, 301, 302, 303, 304, 307, 400, 401, 402, 403, 404,
-		406, 408, 409, 410, 426, 429, 500, 502, 503, 505, 507} {
-		name := strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToUpper(http.StatusText(code)))
-		m["HTTP_"+name] = lua.LNumber(code)
-	}
-	m["HTTP_MOVED_TEMPORARILY"], m["HTTP_VERSION_NOT_SUPPORTED"] = 302, 505
-	return m
-}()
-
-// methods are the numbers of request methods.
-var methods = []string{"GET", "HEAD", "POST", "PUT", "DELETE", "MKCOL", "COPY", "MOVE", "OPTIONS", "PROPFIND", "PROPPATCH",
-	"LOCK", "UNLOCK", "PATCH", "TRACE"}
 
 func nothing(*lua.LState) int   { return 0 }
 func succeed(l *lua.LState) int { l.Push(lua.LNumber(1)); return 1 }
@@ -124,7 +103,7 @@ func (s *state) setStatus(l *lua.LState, code int) {
 		c.Log().Error("attempt to set ngx.status after sending out response headers")
 		return
 	}
-	if code < 100 || code > 999 {
+	if err := checkStatus(code); err != nil || code < 1 {
 		l.RaiseError("bad status %d", code)
 	}
 	if s.phase == "header_filter" && c.Resp != nil {
@@ -135,30 +114,27 @@ func (s *state) setStatus(l *lua.LState, code int) {
 
 func (s *state) put(l *lua.LState) int {
 	s.request(l)
-	for i := 1; i <= l.GetTop(); i++ {
-		s.out = value.AppendPrinted(s.out, l.Get(i))
-	}
-	return s.putDone(l)
-}
-
-func (s *state) putDone(l *lua.LState) int {
 	s.printed = true
-	if len(s.out) > s.h.o.Output {
-		l.RaiseError("more than %d bytes printed", s.h.o.Output)
+	for i := 1; i <= l.GetTop(); i++ {
+		if s.out = value.AppendPrinted(s.out, l.Get(i)); len(s.out) > s.h.o.Output {
+			l.RaiseError("more than %d bytes printed", s.h.o.Output)
+		}
 	}
 	l.Push(lua.LNumber(1))
 	return 1
 }
 
 func (s *state) say(l *lua.LState) int {
-	s.put(l)
-	s.out = append(s.out, '\n')
-	return s.putDone(l)
+	l.Push(lua.LString("\n"))
+	return s.put(l)
 }
 
 func (s *state) exitNow(l *lua.LState) int {
 	s.request(l)
 	code := l.CheckInt(1)
+	if err := checkStatus(code); err != nil {
+		l.RaiseError("%s", err.Error())
+	}
 	s.leaveWith(l, exit{asked: true, code: code})
 	return 0
 }
@@ -170,6 +146,15 @@ func (s *state) leaveWith(l *lua.LState, e exit) {
 		s.b.End(context.Canceled)
 	}
 	l.Error(s.stop, 0)
+}
+
+// checkStatus refuses what is neither a status nor one of nginx's own codes, which
+// are not above 0: a client could not read such an answer.
+func checkStatus(code int) error {
+	if code > 0 && code < 100 || code > 999 {
+		return fmt.Errorf("bad status %d", code)
+	}
+	return nil
 }
 
 func (s *state) redirect(l *lua.LState) int {
@@ -189,6 +174,9 @@ func (s *state) redirect(l *lua.LState) int {
 // core.response.exit. Without a code it only prints.
 func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 	n, isCode := code.(lua.LNumber)
+	if err := checkStatus(int(n)); err != nil {
+		return err
+	}
 	if !isCode && code != lua.LNil {
 		bodies = append([]lua.LValue{code}, bodies...)
 	}
@@ -207,7 +195,7 @@ func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 			}
 			rep.Body = raw(b)
 		} else {
-			rep.Body = string(value.AppendPrinted(nil, present[0]))
+			rep.Body = value.Text(present[0])
 		}
 		s.exit = exit{asked: true, code: int(n), reply: rep}
 		return nil
@@ -225,7 +213,9 @@ func (s *state) finish(code lua.LValue, bodies ...lua.LValue) error {
 		} else {
 			s.out = value.AppendPrinted(s.out, b)
 		}
-		s.printed = true
+		if s.printed = true; len(s.out) > s.h.o.Output {
+			return fmt.Errorf("more than %d bytes printed", s.h.o.Output)
+		}
 	}
 	if isCode {
 		s.exit = exit{asked: true, code: int(n)}
@@ -253,23 +243,28 @@ func (s *state) log(l *lua.LState) int {
 	return 0
 }
 
+// maxLogged is how much of a message is logged, in bytes.
+const maxLogged = 64 << 10
+
 func (s *state) writeLog(l *lua.LState, level slog.Level, from int) {
 	log := s.logger()
 	if !log.Enabled(context.Background(), level) {
 		return
 	}
-	var b strings.Builder
-	for i := from; i <= l.GetTop(); i++ {
-		if v := l.Get(i); v == lua.LNil {
-			b.WriteString("nil")
-		} else {
-			b.WriteString(l.ToStringMeta(v).String())
+	log.Log(context.Background(), level, message(l, from, ""), "at", strings.TrimSuffix(l.Where(1), ":"))
+}
+
+// message is the text of the arguments from the one at from on.
+func message(l *lua.LState, from int, between string) string {
+	var b []byte
+	for i := from; i <= l.GetTop() && len(b) < maxLogged; i++ {
+		if i > from {
+			b = append(b, between...)
 		}
-		if b.Len() > 64<<10 {
-			break
-		}
+		text := l.ToStringMeta(l.Get(i)).String()
+		b = append(b, text[:min(len(text), maxLogged)]...)
 	}
-	log.Log(context.Background(), level, b.String(), "at", strings.TrimSuffix(l.Where(1), ":"))
+	return string(b[:min(len(b), maxLogged)])
 }
 
 func (s *state) sharedIndex(l *lua.LState) int {
@@ -312,7 +307,7 @@ func (s *state) block(l *lua.LState, wait func(context.Context)) {
 }
 
 func (s *state) sleep(l *lua.LState) int {
-	d := time.Duration(float64(l.CheckNumber(1)) * float64(time.Second))
+	d := lib.Duration(l.CheckNumber(1), time.Second)
 	if d < 0 {
 		l.RaiseError("invalid sleep duration %v", l.Get(1))
 	}

@@ -155,7 +155,7 @@ func (s *state) leave() {
 	}
 	s.keep()
 	if s.cur != nil {
-		s.cur.wipe()
+		s.empty(s.cur.env)
 	}
 	timers := s.timers
 	out := s.out

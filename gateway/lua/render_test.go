@@ -42,7 +42,7 @@ func TestTemplate(t *testing.T) {
 		{"{* function() return function() return 'f' end end *}", "f"},
 		{"{{'{}'}}{*_escape_xml(name)*}", "{}&lt;Ann &amp; &apos;Bob&apos;/&gt;"},
 		{"{{_escape_xml('a&{\"')}}", "a&amp;amp;&#123;&amp;quot;"},
-		{"{*_escape_json(sub)*}{*_escape_json('a/\"')*}", `{"x":"y"}"a\/\""`},
+		{"{*_escape_json(sub)*}{*_escape_json('a/\"')*}", `{"x":"y"}"a/\""`},
 		{"{*_ctx.var.uri*} {*_ctx.var.arg_a*} {*#_body*}", "/p x 98"},
 		{"{*require('cjson').encode(context.sub)*}{*string.upper(sub.x)*}{*ngx.var.uri*}", `{"x":"y"}Y/p`},
 		{"{% x = 1 local y = 2 %}{*x+y*}", "3"},

@@ -53,7 +53,7 @@ func httpVersion(c *plugins.Ctx) lua.LNumber {
 func (s *state) setMethod(l *lua.LState) int {
 	c := s.request(l)
 	id := l.CheckInt(1)
-	for i, m := range methods {
+	for i, m := range lib.Methods {
 		if id == 2<<i {
 			c.Req.Method = m
 			return 0

@@ -24,6 +24,9 @@ type state struct {
 	stop    *lua.LUserData // thrown to end a call in the middle
 	arrayMT *lua.LTable    // cjson.array_mt
 
+	newThread, runThread lua.LGFunction // coroutine.create and resume as the interpreter has them
+	threadMain           *lua.LFunction // makes the first function of a coroutine
+
 	loaded map[*Program]*loaded
 	seen   int64 // Host.closedPrograms when loaded was last swept
 
@@ -47,6 +50,9 @@ type call struct {
 	built   int           // bytes of texts
 	blocked time.Duration // spent asleep or talking to others
 	pairs   map[string]lua.LValue
+
+	nested    int // coroutines that wait for one that they resumed
+	protected int // calls of pcall and xpcall that the running coroutine is in
 }
 
 // exit is how a call asked for the end of the request.
@@ -87,6 +93,7 @@ func (s *state) table(fns map[string]lua.LGFunction) *lua.LTable { return lib.Ta
 func (s *state) hooks(index, newindex lua.LGFunction) *lua.LTable {
 	t := value.Table()
 	t.Metatable = s.hookMeta(index, newindex)
+	s.hooked = append(s.hooked, t)
 	return t
 }
 
@@ -145,20 +152,11 @@ func (s *state) environment() *loaded {
 }
 
 // settle makes the globals that loading wrote lasting ones.
-func (ld *loaded) settle() {
+func (s *state) settle(ld *loaded) {
 	for k, v := ld.env.Next(lua.LNil); k != lua.LNil; k, v = ld.env.Next(k) {
 		ld.globals.RawSet(k, v)
 	}
-	ld.wipe()
-}
-
-// wipe removes the globals that a call wrote.
-func (ld *loaded) wipe() {
-	for k, v := ld.env.Next(lua.LNil); k != lua.LNil; k, v = ld.env.Next(k) {
-		if v != lua.LNil {
-			ld.env.RawSet(k, lua.LNil)
-		}
-	}
+	s.empty(ld.env)
 }
 
 // function makes a function of a prototype that lives in the program's globals.
@@ -201,7 +199,7 @@ func (s *state) get(p *Program) (*loaded, error) {
 			return nil, err
 		}
 	}
-	ld.settle()
+	s.settle(ld)
 	s.loaded[p] = ld
 	return ld, nil
 }

@@ -42,7 +42,7 @@ func (s *state) standard() {
 	s.strMT.RawSetString("__index", texts)
 	s.strMT.RawSetString("__metatable", lua.LFalse)
 	l.SetMetatable(lua.LString(""), s.strMT)
-	s.guardCoroutines()
+	s.coroutines()
 	s.libs["table"].RawSetString("new", l.NewFunction(newTable))
 	sys := all.RawGetString("os").(*lua.LTable)
 	s.libs["os"] = value.Table()
@@ -57,25 +57,6 @@ func (s *state) standard() {
 	s.arrayMT.Metatable = value.ArrayMark // programs need the very table, not a shade
 }
 
-// guardCoroutines makes resume pass on what must end the whole call.
-func (s *state) guardCoroutines() {
-	co := s.libs["coroutine"]
-	l := s.l
-	l.Push(s.function(s.embedded(l, "coroutine"), s.libs["_G"]))
-	l.Push(co.RawGetString("resume"))
-	l.Push(co.RawGetString("create"))
-	l.Push(l.NewFunction(func(l *lua.LState) int {
-		if s.over() {
-			s.throw(l)
-		}
-		return 0
-	}))
-	l.Call(3, 2)
-	co.RawSetString("resume", l.Get(-2))
-	co.RawSetString("wrap", l.Get(-1))
-	l.SetTop(0)
-}
-
 // throw ends the call, or goes on doing so.
 func (s *state) throw(l *lua.LState) {
 	if err := s.b.Err(); err != nil && !s.exit.asked {
@@ -86,18 +67,26 @@ func (s *state) throw(l *lua.LState) {
 
 func (s *state) pcall(l *lua.LState) int {
 	l.CheckAny(1)
-	if err := l.PCall(l.GetTop()-1, lua.MultRet, nil); err != nil {
+	if err := s.protect(l, l.GetTop()-1); err != nil {
 		return s.caught(l, err)
 	}
 	l.Insert(lua.LTrue, 1)
 	return l.GetTop()
 }
 
+// protect calls what lies on the stack below its arguments, and returns what it raises.
+func (s *state) protect(l *lua.LState, args int) error {
+	s.protected++
+	err := l.PCall(args, lua.MultRet, nil)
+	s.protected--
+	return err
+}
+
 func (s *state) xpcall(l *lua.LState) int {
 	f, handler := l.CheckAny(1), l.CheckFunction(2)
 	args := l.GetTop() - 2
 	l.Insert(f, 3)
-	if err := l.PCall(args, lua.MultRet, nil); err != nil {
+	if err := s.protect(l, args); err != nil {
 		if s.over() {
 			s.throw(l)
 		}
@@ -132,14 +121,7 @@ func thrown(err error) lua.LValue {
 }
 
 func (s *state) print(l *lua.LState) int {
-	var b strings.Builder
-	for i := 1; i <= l.GetTop(); i++ {
-		if i > 1 {
-			b.WriteByte('\t')
-		}
-		b.WriteString(l.ToStringMeta(l.Get(i)).String())
-	}
-	s.logger().Info(b.String())
+	s.logger().Info(message(l, 1, "\t"))
 	return 0
 }
 

@@ -23,7 +23,7 @@ func (s *state) timerAt(l *lua.LState) int {
 		l.ArgError(1, "invalid delay")
 	}
 	fn := l.CheckFunction(2)
-	d := time.Duration(float64(delay) * float64(time.Second))
+	d := lib.Duration(delay, time.Second)
 	if d > s.h.o.Blocking {
 		return lib.Fail(l, "delay is longer than "+s.h.o.Blocking.String())
 	}
@@ -96,11 +96,11 @@ func (s *state) fire(t timer, premature bool) []timer {
 	if !s.b.Stop() {
 		s.spoilt = true
 	}
-	s.cur.wipe()
+	s.empty(s.cur.env)
 	more := s.timers
 	s.call = call{out: s.out[:0]}
 	s.l.SetTop(0)
-	s.freshViews()
+	s.clearViews()
 	if premature {
 		s.h.timers.Add(-int32(len(more)))
 		return nil

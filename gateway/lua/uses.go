@@ -337,6 +337,9 @@ func (t *Transformer) apply(c *plugins.Ctx, i int, rep *plugins.Reply) (*plugins
 func (s *state) transformed(rep *plugins.Reply, code, body, header lua.LValue, same bool) (*plugins.Reply, error) {
 	out := &plugins.Reply{Status: rep.Status}
 	if n, ok := code.(lua.LNumber); ok {
+		if err := checkStatus(int(n)); err != nil {
+			return nil, err
+		}
 		out.Status = int(n)
 	}
 	switch b := body.(type) {

@@ -11,25 +11,33 @@ import (
 	"sluice/plugins"
 )
 
-// views are the tables that show the request. They belong to the state; what a
-// program writes to them moves with the request.
+// views are the tables that show the request. They belong to the state, and
+// programs may keep them: what is written to them moves with the request.
 type views struct {
-	ctx, ngxCtx      *lua.LTable
-	ctxMeta, ngxMeta *lua.LTable
-	vars             *lua.LTable // ctx.var and ngx.var
-	getters          map[string]*lua.LFunction
+	ctx, ngxCtx *lua.LTable // ngxCtx may be a table of the program
+	ownNgxCtx   *lua.LTable
+	ngxMeta     *lua.LTable
+	vars        *lua.LTable   // ctx.var and ngx.var
+	hooked      []*lua.LTable // that have nothing of their own
+	getters     map[string]*lua.LFunction
 }
 
 func (s *state) makeViews() {
-	s.ctxMeta = s.hookMeta(s.ctxIndex, nil)
 	s.ngxMeta = s.hookMeta(s.ngxCtxIndex, nil)
+	s.ctx, s.ownNgxCtx = s.l.CreateTable(0, 4), s.l.CreateTable(0, 4)
+	s.ctx.Metatable, s.ownNgxCtx.Metatable = s.hookMeta(s.ctxIndex, nil), s.ngxMeta
+	s.ngxCtx = s.ownNgxCtx
 	s.vars = s.hooks(s.varIndex, s.varSet)
-	s.freshViews()
 }
 
-func (s *state) freshViews() {
-	s.ctx, s.ngxCtx = s.l.CreateTable(0, 4), s.l.CreateTable(0, 4)
-	s.ctx.Metatable, s.ngxCtx.Metatable = s.ctxMeta, s.ngxMeta
+// clearViews takes off what the call wrote, also past the metatables.
+func (s *state) clearViews() {
+	s.empty(s.ctx)
+	s.empty(s.ownNgxCtx)
+	s.ngxCtx = s.ownNgxCtx
+	for _, t := range s.hooked {
+		s.empty(t)
+	}
 }
 
 // kept is what programs wrote on a request, between calls: plain data that no
@@ -82,84 +90,44 @@ func (s *state) restore() {
 	s.pairs = k.vars
 }
 
-// keep takes what was written off the views. It is copied: the program may have
-// kept the tables, and another state will serve the request's next phase.
+// keep lets the request have what was written to the views. It is copied: the
+// program may have kept the tables, and another state will serve the request's
+// next phase.
 func (s *state) keep() {
+	defer s.clearViews()
 	ctx, ngx := nonEmpty(s.ctx), nonEmpty(s.ngxCtx)
-	if !ctx && !ngx && s.pairs == nil {
-		return
-	}
-	if s.c != nil {
-		seen := copies{s.l, s.arrayMT, map[*lua.LTable]*lua.LTable{}}
+	if s.c != nil && (ctx || ngx || s.pairs != nil) {
+		seen := value.Copies{L: s.l, Array: s.arrayMT}
 		k := &kept{}
 		if ctx {
-			k.ctx = seen.table(s.ctx, 0)
+			k.ctx = seen.Table(s.ctx)
 		}
 		if ngx {
-			k.ngx = seen.table(s.ngxCtx, 0)
+			k.ngx = seen.Table(s.ngxCtx)
 		}
 		if s.pairs != nil {
 			k.vars = make(map[string]lua.LValue, len(s.pairs))
 			for name, v := range s.pairs {
-				k.vars[name] = seen.value(v, 0)
+				k.vars[name] = seen.Value(v)
 			}
 		}
 		s.c.SetValue(keptKey{}, k)
 	}
-	if ctx || ngx {
-		s.freshViews()
+}
+
+// empty takes all items out of a table, and forgets their names: those of items
+// that are merely set to nil stay in it.
+func (s *state) empty(t *lua.LTable) {
+	if nonEmpty(t) {
+		mt := t.Metatable
+		*t = *s.l.CreateTable(0, 4)
+		t.Metatable = mt
 	}
 }
 
 func nonEmpty(t *lua.LTable) bool {
 	k, _ := t.Next(lua.LNil)
 	return k != lua.LNil
-}
-
-// copies are the tables copied so far.
-type copies struct {
-	l       *lua.LState
-	arrayMT *lua.LTable
-	of      map[*lua.LTable]*lua.LTable
-}
-
-// maxCopied is how deep tables may lie in each other to be kept: deeper ones
-// would cost stack.
-const maxCopied = 100
-
-// table copies data; functions, userdata and threads are left out, because they
-// belong to the state that made them.
-func (cs copies) table(t *lua.LTable, depth int) *lua.LTable {
-	if c := cs.of[t]; c != nil {
-		return c
-	}
-	c := cs.l.CreateTable(0, 4)
-	if t.Metatable == lua.LValue(value.ArrayMark) || t.Metatable == lua.LValue(cs.arrayMT) {
-		c.Metatable = value.ArrayMark
-	}
-	cs.of[t] = c
-	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		if k := cs.value(k, depth); k != lua.LNil {
-			c.RawSet(k, cs.value(v, depth))
-		}
-	}
-	return c
-}
-
-func (cs copies) value(v lua.LValue, depth int) lua.LValue {
-	switch v := v.(type) {
-	case lua.LString, lua.LNumber, lua.LBool:
-		return v
-	case *lua.LUserData:
-		if v == value.Null {
-			return v
-		}
-	case *lua.LTable:
-		if depth < maxCopied {
-			return cs.table(v, depth+1)
-		}
-	}
-	return lua.LNil
 }
 
 // request is the Ctx of the call; outside of a request the program is told.
@@ -419,7 +387,7 @@ func (s *state) argSet(l *lua.LState) int {
 	if l.Get(2) == lua.LNumber(1) {
 		s.piece, s.touched = l.Get(3), true
 		if t, ok := s.piece.(*lua.LTable); ok {
-			s.piece = lua.LString(value.Flatten(t))
+			s.piece = lua.LString(value.Text(t))
 		}
 		if s.piece.Type() == lua.LTString && len(s.piece.(lua.LString)) > s.h.o.Output {
 			l.RaiseError("piece is longer than %d bytes", s.h.o.Output)

@@ -191,29 +191,4 @@ func (p *printer) wide(n uint64, negative bool) {
 	}
 }
 
-// text writes a string. Bytes above 127 are left as they are.
-func (p *printer) text(s string) {
-	const digits = "0123456789abcdef"
-	b := append(p.b, '"')
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\r':
-			b = append(b, `\r`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		case c == '\b':
-			b = append(b, `\b`...)
-		case c == '\f':
-			b = append(b, `\f`...)
-		case c < 0x20 || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
-		default:
-			b = append(b, c)
-		}
-	}
-	p.b = append(b, '"')
-}
+func (p *printer) text(s string) { p.b = value.AppendString(p.b, s) }

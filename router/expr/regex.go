@@ -11,9 +11,13 @@ import (
 	"github.com/dlclark/regexp2/v2"
 )
 
-// matchTimeout bounds one match of the backtracking engine; a match that takes
-// longer counts as none. The linear engine needs no bound.
-const matchTimeout = 100 * time.Millisecond
+// matchTimeout bounds one match of the backtracking engine, and allTimeout the
+// search for all in one subject; a match that takes longer counts as none. The
+// linear engine needs no bound.
+const (
+	matchTimeout = 100 * time.Millisecond
+	allTimeout   = time.Second
+)
 
 // Regex is a regular expression that means what it means in PCRE with the flags
 // of ngx.re. The engine is Go's, which is linear in the length of the subject;
@@ -150,7 +154,7 @@ func (r *Regex) findBacktracking(text string, n int) (all [][]int) {
 	if err != nil {
 		return nil
 	}
-	end := -1
+	begin, end := time.Now(), -1
 	for m, err := re.FindStringMatch(text); m != nil && err == nil; m, err = re.FindNextMatch(m) {
 		places := make([]int, 0, 2*len(r.names))
 		for i := range r.names {
@@ -165,7 +169,7 @@ func (r *Regex) findBacktracking(text string, n int) (all [][]int) {
 			continue
 		}
 		end = places[1]
-		if all = append(all, places); len(all) == n {
+		if all = append(all, places); len(all) == n || time.Since(begin) > allTimeout {
 			break
 		}
 	}

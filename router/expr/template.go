@@ -2,6 +2,7 @@ package expr
 
 import (
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -97,11 +98,7 @@ func (t *Template) Replace(s string) (string, bool) {
 	if m == nil {
 		return s, false
 	}
-	var b strings.Builder
-	b.WriteString(s[:m[0]])
-	t.expand(&b, s, m)
-	b.WriteString(s[m[1]:])
-	return b.String(), true
+	return t.replace(s, [][]int{m}), true
 }
 
 // ReplaceAll replaces every match in s, and returns how many there were.
@@ -110,26 +107,33 @@ func (t *Template) ReplaceAll(s string) (string, int) {
 	if len(all) == 0 {
 		return s, 0
 	}
-	var b strings.Builder
-	end := 0
-	for _, m := range all {
-		b.WriteString(s[end:m[0]])
-		t.expand(&b, s, m)
-		end = m[1]
-	}
-	b.WriteString(s[end:])
-	return b.String(), len(all)
+	return t.replace(s, all), len(all)
 }
 
-func (t *Template) expand(b *strings.Builder, s string, m []int) {
+func (t *Template) replace(s string, all [][]int) string {
+	var b []byte
+	end := 0
+	for _, m := range all {
+		b = t.Append(append(b, s[end:m[0]]...), s, m, math.MaxInt)
+		end = m[1]
+	}
+	return string(append(b, s[end:]...))
+}
+
+// Append appends what stands in for the match m in s. It stops when b has become
+// longer than limit bytes.
+func (t *Template) Append(b []byte, s string, m []int, limit int) []byte {
 	for _, p := range t.parts {
 		switch {
+		case len(b) > limit:
+			return b
 		case p.text != "":
-			b.WriteString(p.text)
+			b = append(b, p.text...)
 		case p.group >= 0 && m[2*p.group] >= 0:
-			b.WriteString(s[m[2*p.group]:m[2*p.group+1]])
+			b = append(b, s[m[2*p.group]:m[2*p.group+1]]...)
 		}
 	}
+	return b
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }

@@ -17,23 +17,27 @@ var (
 	ErrMemory = errors.New("memory budget exceeded")
 )
 
-// Budget is the context of a state: done when the call has used up its time.
-// One serves all calls of a state, so that a call costs no allocation. The
-// interpreter looks at it before each instruction.
+// Budget is the context of a state and of its coroutines: done when the call
+// has used up its time or memory. One serves all calls of a state, so that a
+// call costs no allocation. All but End, Err and the timer's function is for the
+// goroutine of the call.
 type Budget struct {
-	memory uint64 // by which the heap may grow during a call, bytes
-	heap   uint64 // when it was looked at first in this call; 0: not yet
-	steps  uint32 // instructions, by the call's goroutine only
+	memory uint64        // by which the heap may grow during a call, bytes
+	done   chan struct{} // another one after a call that was cut off
+	timer  *time.Timer   // runs tick; that it does so late, or for nothing, does no harm
+
+	steps  uint32        // instructions
+	next   time.Duration // computing after which the heap is looked at
+	heap   uint64        // at the first look of this call, with what others filled since; 0: not yet
+	now    uint64        // at the last look
 	sample [1]metrics.Sample
 
-	timer *time.Timer
-	left  time.Duration // when the timer stands
-	since time.Time     // when it runs
-
-	mu    sync.Mutex
-	done  chan struct{}
-	err   error
-	after []func() // of coroutines
+	mu      sync.Mutex // tick reads what is below
+	err     error
+	running bool // a call computes
+	limit   time.Duration
+	spent   time.Duration // computing before since
+	since   time.Time
 }
 
 // New makes a Budget. memory is by how many bytes the process's heap may grow
@@ -41,63 +45,95 @@ type Budget struct {
 func New(memory int) *Budget {
 	b := &Budget{memory: uint64(memory), done: make(chan struct{})}
 	b.sample[0].Name = "/memory/classes/heap/objects:bytes"
-	b.timer = time.AfterFunc(time.Hour, b.expire)
+	b.timer = time.AfterFunc(time.Hour, b.tick)
 	b.timer.Stop()
 	return b
 }
 
-func (b *Budget) expire() { b.End(ErrTime) }
+// tick sees whether the call has used up its time.
+func (b *Budget) tick() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running && b.err == nil {
+		b.wait()
+	}
+}
+
+// computed is the time that the call has computed for.
+func (b *Budget) computed() time.Duration { return b.spent + time.Since(b.since) }
+
+// wait sets the timer to what is left, or ends the call when that is nothing.
+func (b *Budget) wait() {
+	if left := b.limit - b.computed(); left > 0 {
+		b.timer.Reset(left)
+	} else {
+		b.end(ErrTime)
+	}
+}
 
 // End ends the call under way because of err.
 func (b *Budget) End(err error) {
 	b.mu.Lock()
-	after := b.after
-	b.after = nil
+	b.end(err)
+	b.mu.Unlock()
+}
+
+func (b *Budget) end(err error) {
 	if b.err == nil {
 		b.err = err
 		close(b.done)
 	}
-	b.mu.Unlock()
-	for _, f := range after {
-		f()
-	}
 }
 
-// Start lets d begin.
+// Start lets a call begin that may compute for d.
 func (b *Budget) Start(d time.Duration) {
-	b.left, b.since, b.heap, b.steps = d, time.Now(), 0, 0
+	b.steps, b.next, b.heap = 0, between, 0
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running, b.limit, b.spent, b.since = true, d, 0, time.Now()
 	b.timer.Reset(d)
 }
 
 // Pause stops the clock while the call waits for others; Resume goes on.
 func (b *Budget) Pause() {
-	b.timer.Stop()
-	b.left = max(b.left-time.Since(b.since), time.Millisecond)
-}
-
-// Resume lets the clock go on.
-func (b *Budget) Resume() {
-	b.since = time.Now()
-	b.timer.Reset(b.left)
-}
-
-// Stop ends a call. It reports whether the state can be used again: it cannot
-// when the timer has fired, for then its function may still be running.
-func (b *Budget) Stop() bool {
-	ok := b.timer.Stop()
 	b.mu.Lock()
-	idle := b.err == nil && len(b.after) == 0
+	b.timer.Stop()
+	b.spent = b.computed()
+	b.running = false
 	b.mu.Unlock()
-	if idle {
-		return ok
+	if b.heap > 0 {
+		b.now = b.read()
 	}
-	b.End(context.Canceled) // coroutines end with the call
-	if ok {
-		b.mu.Lock()
-		b.err, b.done = nil, make(chan struct{})
-		b.mu.Unlock()
+}
+
+// Resume lets the clock go on. What the heap grew by in between is not the
+// call's doing.
+func (b *Budget) Resume() {
+	if b.heap > 0 {
+		now := b.read()
+		b.heap = max(b.heap+now, b.now+1) - b.now
 	}
-	return ok
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running, b.since = true, time.Now()
+	if b.err == nil {
+		b.wait()
+	}
+}
+
+// Stop ends a call. It reports whether it ended by itself: the state of one that
+// was cut off may hold all that it was cut off for.
+func (b *Budget) Stop() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.timer.Stop()
+	b.running = false
+	err := b.err
+	if err == nil {
+		return true
+	}
+	b.err, b.done = nil, make(chan struct{})
+	return err != ErrTime && err != ErrMemory
 }
 
 // Deadline, Err and Value, with Done, make Budget a context.Context.
@@ -109,8 +145,9 @@ func (b *Budget) Err() error {
 	return b.err
 }
 
-// Done is asked by the interpreter before each instruction, which are counted:
-// now and then it is the memory's turn.
+// Done is asked by the interpreter before each instruction, of the call's first
+// function and of coroutines alike. They are counted: now and then it is the
+// memory's turn.
 func (b *Budget) Done() <-chan struct{} {
 	if b.steps++; b.steps%stepsBetween == 0 {
 		b.look()
@@ -118,12 +155,19 @@ func (b *Budget) Done() <-chan struct{} {
 	return b.done
 }
 
-// stepsBetween are about 10 ms of computing.
-const stepsBetween = 1 << 18
+const (
+	stepsBetween = 512                   // from one look at the clock to the next
+	between      = 10 * time.Millisecond // of computing, from one look at the heap to the next
+)
 
+// look ends the call when the heap has grown by too much.
 func (b *Budget) look() {
-	metrics.Read(b.sample[:])
-	heap := b.sample[0].Value.Uint64()
+	spent := b.computed()
+	if spent < b.next {
+		return
+	}
+	b.next = spent + between
+	heap := b.read()
 	if b.heap == 0 {
 		b.heap = heap
 	}
@@ -132,13 +176,10 @@ func (b *Budget) look() {
 	}
 }
 
-// AfterFunc lets package context bind the contexts of coroutines to b without a
-// goroutine for each.
-func (b *Budget) AfterFunc(f func()) func() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.after = append(b.after, f)
-	return func() bool { return false }
+// read is the size of the heap in bytes.
+func (b *Budget) read() uint64 {
+	metrics.Read(b.sample[:])
+	return b.sample[0].Value.Uint64()
 }
 
 var _ context.Context = (*Budget)(nil)

@@ -36,10 +36,16 @@ func DecodeArgs(l *lua.LState, q string, limit int) (t *lua.LTable, cut bool) {
 	return t, false
 }
 
+// maxQuery is how long a query may become, in bytes.
+const maxQuery = 64 << 20
+
 // EncodeArgs is the reverse. Tables are walked in their order.
 func EncodeArgs(l *lua.LState, t *lua.LTable) string {
 	var b []byte
 	add := func(key string, v lua.LValue) {
+		if len(b) > maxQuery {
+			l.RaiseError("query is longer than %d bytes", maxQuery)
+		}
 		switch v := v.(type) {
 		case lua.LBool:
 			if !v {
@@ -47,13 +53,13 @@ func EncodeArgs(l *lua.LState, t *lua.LTable) string {
 			}
 			b = append(append(b, '&'), EscapeURI(key)...)
 		case lua.LString, lua.LNumber:
-			b = append(append(append(append(b, '&'), EscapeURI(key)...), '='), EscapeURI(string(value.AppendPrinted(nil, v)))...)
+			b = append(append(append(append(b, '&'), EscapeURI(key)...), '='), EscapeURI(value.Text(v))...)
 		default:
 			l.RaiseError("attempt to use %s as query arg value", v.Type())
 		}
 	}
 	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
-		key := string(value.AppendPrinted(nil, k))
+		key := value.Text(k)
 		if all, ok := v.(*lua.LTable); ok {
 			for i := 1; i <= all.Len(); i++ {
 				add(key, all.RawGetInt(i))
@@ -89,6 +95,28 @@ func Clean(v string) string {
 		return strings.NewReplacer("\r", "%0D", "\n", "%0A", "\x00", "%00").Replace(v)
 	}
 	return v
+}
+
+// CleanName makes a header name of a text, as ngx does: what no name may have is
+// escaped, since a blank or a colon would let it pass for another one.
+func CleanName(name string) string {
+	if strings.IndexFunc(name, notInNames) < 0 {
+		return name
+	}
+	const hex = "0123456789ABCDEF"
+	var b []byte
+	for i := range len(name) {
+		if c := name[i]; notInNames(rune(c)) {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+func notInNames(r rune) bool {
+	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }
 
 // FieldName is a name as ngx.header takes it: underscores stand for hyphens.

@@ -134,8 +134,8 @@ func store(evict bool, want func(exists bool) string) lua.LGFunction {
 	return method(func(l *lua.LState, d *Dict) int {
 		key := ArgText(l, 2)
 		e := &entry{key: key, value: l.Get(3), flags: l.OptInt(5, 0)}
-		if ttl := float64(l.OptNumber(4, 0)); ttl > 0 {
-			e.until = d.now().Add(time.Duration(ttl * float64(time.Second)))
+		if ttl := l.OptNumber(4, 0); ttl > 0 {
+			e.until = d.now().Add(Duration(ttl, time.Second))
 		}
 		_, exists := d.get(key)
 		if msg := want(exists); msg != "" {
@@ -173,9 +173,12 @@ func store(evict bool, want func(exists bool) string) lua.LGFunction {
 var DictMethods = map[string]lua.LGFunction{
 	"get": method(func(l *lua.LState, d *Dict) int {
 		e, ok := d.get(ArgText(l, 2))
-		if !ok || e.list != nil {
+		if !ok {
 			l.Push(lua.LNil)
 			return 1
+		}
+		if e.list != nil {
+			return Fail(l, "value is a list")
 		}
 		l.Push(e.value)
 		if e.flags != 0 {
@@ -229,7 +232,7 @@ var DictMethods = map[string]lua.LGFunction{
 			return Fail(l, "not found")
 		}
 		if e.until = (time.Time{}); l.CheckNumber(3) > 0 {
-			e.until = d.now().Add(time.Duration(float64(l.CheckNumber(3)) * float64(time.Second)))
+			e.until = d.now().Add(Duration(l.CheckNumber(3), time.Second))
 		}
 		l.Push(lua.LTrue)
 		return 1
@@ -287,8 +290,8 @@ func incr(l *lua.LState, d *Dict) int {
 			return Fail(l, "not found")
 		}
 		e = &entry{key: key, value: start + by}
-		if ttl := float64(l.OptNumber(5, 0)); ttl > 0 {
-			e.until = d.now().Add(time.Duration(ttl * float64(time.Second)))
+		if ttl := l.OptNumber(5, 0); ttl > 0 {
+			e.until = d.now().Add(Duration(ttl, time.Second))
 		}
 		if ok, _ := d.put(e, true); !ok {
 			return Fail(l, "no memory")
@@ -316,6 +319,11 @@ func push(l *lua.LState, d *Dict, left bool) int {
 		next.list = e.list
 	}
 	v := l.Get(3)
+	switch v.(type) {
+	case lua.LString, lua.LNumber:
+	default:
+		return Fail(l, "bad value type")
+	}
 	if left {
 		next.list = append([]lua.LValue{v}, next.list...)
 	} else {

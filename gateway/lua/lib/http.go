@@ -45,12 +45,12 @@ func (h *HTTP) Module(l *lua.LState) *lua.LTable {
 	mt.RawSetString("__metatable", lua.LFalse)
 	mt.RawSetString("__index", Table(l, map[string]lua.LGFunction{
 		"set_timeout": func(l *lua.LState) int {
-			of(l).timeout = time.Duration(l.CheckNumber(2)) * time.Millisecond
+			of(l).timeout = Duration(l.CheckNumber(2), time.Millisecond)
 			return 0
 		},
 		"set_timeouts": func(l *lua.LState) int {
 			ms := l.CheckNumber(2) + l.OptNumber(3, 0) + l.OptNumber(4, 0)
-			of(l).timeout = time.Duration(ms) * time.Millisecond
+			of(l).timeout = Duration(ms, time.Millisecond)
 			return 0
 		},
 		"request_uri":   func(l *lua.LState) int { return h.requestURI(l, of(l), headers) },
@@ -140,7 +140,7 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 	}
 	if h, ok := params.RawGetString("headers").(*lua.LTable); ok {
 		for k, v := h.Next(lua.LNil); k != lua.LNil; k, v = h.Next(k) {
-			setOutgoing(req, k.String(), v)
+			setOutgoing(req, CleanName(k.String()), v)
 		}
 	}
 	return req, nil
@@ -148,7 +148,7 @@ func outgoing(l *lua.LState, uri string, params *lua.LTable) (*http.Request, err
 
 func setOutgoing(req *http.Request, name string, v lua.LValue) {
 	if strings.EqualFold(name, "host") {
-		req.Host = string(value.AppendPrinted(nil, v))
+		req.Host = value.Text(v)
 		return
 	}
 	if HopByHop[strings.ToLower(name)] {
@@ -156,11 +156,11 @@ func setOutgoing(req *http.Request, name string, v lua.LValue) {
 	}
 	if t, ok := v.(*lua.LTable); ok {
 		for i := 1; i <= t.Len(); i++ {
-			req.Header.Add(name, Clean(string(value.AppendPrinted(nil, t.RawGetInt(i)))))
+			req.Header.Add(name, Clean(value.Text(t.RawGetInt(i))))
 		}
 		return
 	}
-	req.Header.Set(name, Clean(string(value.AppendPrinted(nil, v))))
+	req.Header.Set(name, Clean(value.Text(v)))
 }
 
 // fetch makes one request; redirects are the program's business.

@@ -37,8 +37,8 @@ func TestDict(t *testing.T) {
 	for _, x := range []struct{ code, want string }{
 		{`d:set("a", "1", 10)`, "true"}, {`d:get("a")`, "1"}, {`d:add("a", 2)`, "false"}, {`d:replace("b", 2)`, "false"},
 		{`d:incr("n", 1)`, "nil"}, {`d:incr("n", 1, 5)`, "6"}, {`d:incr("n", 1)`, "7"}, {`d:incr("a", 1)`, "nil"},
-		{`d:ttl("a")`, "10"}, {`d:ttl("n")`, "0"}, {`d:rpush("q", "x")`, "1"}, {`d:lpush("q", "y")`, "2"}, {`d:llen("q")`, "2"},
-		{`d:rpop("q")`, "x"}, {`d:get("q")`, "nil"}, {`d:lpop("q")`, "y"}, {`d:llen("q")`, "0"},
+		{`d:set("e", 1, 1e300)`, "true"}, {`d:get("e")`, "1"}, {`d:delete("e")`, "nil"}, {`d:ttl("a")`, "10"}, {`d:ttl("n")`, "0"}, {`d:rpush("q", "x")`, "1"}, {`d:lpush("q", "y")`, "2"}, {`d:llen("q")`, "2"},
+		{`d:rpush("q", {})`, "nil"}, {`d:lpush("q", print)`, "nil"}, {`d:llen("q")`, "2"}, {`d:rpop("q")`, "x"}, {`d:get("q")`, "nil"}, {`d:lpop("q")`, "y"}, {`d:llen("q")`, "0"},
 	} {
 		if got := run(t, l, "(select(1, "+x.code+"))"); got != x.want {
 			t.Errorf("%s: %s, want %s", x.code, got, x.want)
@@ -105,5 +105,14 @@ func TestURI(t *testing.T) {
 	}
 	if got := UnescapeURI("%zz%4+%"); got != "%zz%4 %" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestFieldNames(t *testing.T) {
+	for in, want := range map[string]string{"X-A_1~": "X-A_1~", "Transfer-Encoding ": "Transfer-Encoding%20", "a:b\r\n": "a%3Ab%0D%0A",
+		"\xff\x00": "%FF%00", "": ""} {
+		if got := CleanName(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
 	}
 }

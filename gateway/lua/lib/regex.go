@@ -128,19 +128,30 @@ func (r *Regexes) find(l *lua.LState) int {
 	return 2
 }
 
+// maxMatches is how many matches one call looks at: each takes memory.
+const maxMatches = 1 << 20
+
+func matches(l *lua.LState, re *expr.Regex, subject string) [][]int {
+	all := re.FindAllSubmatchIndex(subject, maxMatches)
+	if len(all) == maxMatches {
+		l.RaiseError("subject has %d matches or more", maxMatches)
+	}
+	return all
+}
+
 func (r *Regexes) gmatch(l *lua.LState) int {
 	subject, re, err := r.pattern(l, 3)
 	if err != nil {
 		return Fail(l, err.Error())
 	}
-	all, next := re.FindAllSubmatchIndex(subject, -1), 0
+	all := matches(l, re, subject)
 	l.Push(l.NewFunction(func(l *lua.LState) int {
-		if next >= len(all) {
+		if len(all) == 0 {
 			l.Push(lua.LNil)
 			return 1
 		}
-		l.Push(captures(l, nil, re, subject, all[next]))
-		next++
+		l.Push(captures(l, nil, re, subject, all[0]))
+		all = all[1:]
 		return 1
 	}))
 	return 1
@@ -151,21 +162,27 @@ func (r *Regexes) sub(l *lua.LState, limit int, all bool) int {
 	if err != nil {
 		return noSub(l, err)
 	}
-	if f, ok := l.Get(3).(*lua.LFunction); ok {
-		return subBy(l, re, subject, f, limit, all)
-	}
-	t, err := re.Template(ArgText(l, 3))
+	with, err := replacement(l, re, subject, limit)
 	if err != nil {
 		return noSub(l, err)
 	}
-	out, n := subject, 0
+	var found [][]int
 	if all {
-		out, n = t.ReplaceAll(subject)
-	} else if done, ok := t.Replace(subject); ok {
-		out, n = done, 1
+		found = matches(l, re, subject)
+	} else if at := re.FindSubmatchIndex(subject); at != nil {
+		found = [][]int{at}
 	}
-	l.Push(lua.LString(out))
-	l.Push(lua.LNumber(n))
+	var b []byte
+	end := 0
+	for _, at := range found {
+		b = with(append(b, subject[end:at[0]]...), at)
+		end = at[1]
+		if len(b) > limit {
+			l.RaiseError("result is longer than %d bytes", limit)
+		}
+	}
+	l.Push(lua.LString(append(b, subject[end:]...)))
+	l.Push(lua.LNumber(len(found)))
 	return 2
 }
 
@@ -176,29 +193,23 @@ func noSub(l *lua.LState, err error) int {
 	return 3
 }
 
-// subBy replaces matches by what f makes of them.
-func subBy(l *lua.LState, re *expr.Regex, subject string, f *lua.LFunction, most int, all bool) int {
-	limit := 1
-	if all {
-		limit = -1
+// replacement is what appends the text that stands in for a match: the third
+// argument, which is a template or a function.
+func replacement(l *lua.LState, re *expr.Regex, subject string, limit int) (func(b []byte, at []int) []byte, error) {
+	if f, ok := l.Get(3).(*lua.LFunction); ok {
+		return func(b []byte, at []int) []byte {
+			l.Push(f)
+			l.Push(captures(l, nil, re, subject, at))
+			l.Push(lua.LString(subject[at[0]:at[1]]))
+			l.Call(2, 1)
+			b = value.AppendPrinted(b, l.Get(-1))
+			l.Pop(1)
+			return b
+		}, nil
 	}
-	var b []byte
-	end := 0
-	found := re.FindAllSubmatchIndex(subject, limit)
-	for _, at := range found {
-		l.Push(f)
-		l.Push(captures(l, nil, re, subject, at))
-		l.Push(lua.LString(subject[at[0]:at[1]]))
-		l.Call(2, 1)
-		b = append(b, subject[end:at[0]]...)
-		b = value.AppendPrinted(b, l.Get(-1))
-		l.Pop(1)
-		end = at[1]
-		if len(b) > most {
-			l.RaiseError("result is longer than %d bytes", most)
-		}
+	t, err := re.Template(ArgText(l, 3))
+	if err != nil {
+		return nil, err
 	}
-	l.Push(lua.LString(append(b, subject[end:]...)))
-	l.Push(lua.LNumber(len(found)))
-	return 2
+	return func(b []byte, at []int) []byte { return t.Append(b, subject, at, limit) }, nil
 }

@@ -85,7 +85,7 @@ func ArgText(l *lua.LState, i int) string {
 	if l.Get(i) == lua.LNil {
 		return ""
 	}
-	return string(value.AppendPrinted(nil, l.Get(i)))
+	return value.Text(l.Get(i))
 }
 
 func decodeBase64(l *lua.LState, enc *base64.Encoding) int {
@@ -156,3 +156,13 @@ var sqlQuotes = strings.NewReplacer("\x00", `\0`, "\b", `\b`, "\n", `\n`, "\r", 
 	`\`, `\\`, "'", `\'`, `"`, `\"`)
 
 func quoteSQL(s string) string { return "'" + sqlQuotes.Replace(s) + "'" }
+
+// LastToken is the last entry of a list like "0.1, 0.2 : 0.3".
+func LastToken(l *lua.LState) int {
+	text := ArgText(l, 1)
+	if i := strings.LastIndexAny(text, ",:"); i >= 0 {
+		text = text[i+1:]
+	}
+	l.Push(lua.LString(strings.TrimSpace(text)))
+	return 1
+}

@@ -1,10 +1,25 @@
 package lib
 
 import (
+	"math"
 	"time"
 
 	lua "github.com/yuin/gopher-lua"
 )
+
+// Duration is n units of time, cut to what a Duration holds; of what is no number, 0.
+func Duration(n lua.LNumber, unit time.Duration) time.Duration {
+	d := float64(n) * float64(unit)
+	switch {
+	case d != d:
+		return 0
+	case d > math.MaxInt64/2:
+		return math.MaxInt64 / 2
+	case d < -math.MaxInt64/2:
+		return -math.MaxInt64 / 2
+	}
+	return time.Duration(d)
+}
 
 func seconds(l *lua.LState) time.Time { return time.Unix(int64(l.CheckNumber(1)), 0).UTC() }
 

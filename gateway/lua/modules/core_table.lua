@@ -1,4 +1,4 @@
--- apisix.core.table
+-- apisix.core.table; marked(c, t) makes c an empty array of JSON if t is one
 local _M = {}
 
 for name, f in pairs(table) do
@@ -101,7 +101,7 @@ local function copy(t, seen, path, opts)
             c[copy(k, seen, at)] = copy(v, seen, at, opts)
         end
     end
-    return setmetatable(c, getmetatable(t) or nil)
+    return marked(setmetatable(c, getmetatable(t) or nil), t)
 end
 
 function _M.deepcopy(t, opts)

@@ -1,24 +1,11 @@
--- coroutine.resume and coroutine.wrap that pass on what must end the whole call
-local resume, create, over = ...
-
-local function pass(...)
-    over()
+-- The first function of a coroutine: the interpreter cannot switch back from a
+-- function of Go, nor from one that ends in a tail call of coroutine.yield
+local function same(...)
     return ...
 end
 
-local function strict(ok, ...)
-    over()
-    if not ok then
-        error((...), 0)
-    end
-    return ...
-end
-
-return function(co, ...)
-    return pass(resume(co, ...))
-end, function(f)
-    local co = create(f)
+return function(f)
     return function(...)
-        return strict(resume(co, ...))
+        return same(f(...))
     end
 end

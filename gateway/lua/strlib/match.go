@@ -13,16 +13,19 @@ const (
 	maxDepth    = 200
 )
 
-// stepsBetween is how often a running match looks at the time.
-const stepsBetween = 1 << 13
+const (
+	stepsBetween   = 1 << 13 // from one look at the time of a running match to the next
+	comparedAtOnce = 16      // characters that are compared in one unit of work
+)
 
 // matcher matches one pattern against one text.
 type matcher struct {
 	l        *lua.LState
 	over     func() error
+	largest  int // bytes of a result
 	src, pat string
 	depth    int
-	steps    int
+	steps    int // left until the next look at the time
 	level    int // captures begun
 	captures [maxCaptures]capture
 }
@@ -38,11 +41,16 @@ const (
 func (m *matcher) fail(format string, args ...any) { m.l.RaiseError(format, args...) }
 
 // step counts a unit of work.
-func (m *matcher) step() {
-	if m.steps++; m.steps%stepsBetween == 0 {
-		if err := m.over(); err != nil {
-			m.fail("%s", err.Error())
-		}
+func (m *matcher) step() { m.cost(1) }
+
+// cost counts n units of work: a step, or a character of a set.
+func (m *matcher) cost(n int) {
+	if m.steps -= n; m.steps > 0 {
+		return
+	}
+	m.steps = stepsBetween
+	if err := m.over(); err != nil {
+		m.fail("%s", err.Error())
 	}
 }
 
@@ -249,6 +257,7 @@ func (m *matcher) again(s int, digit byte) int {
 		m.fail("invalid capture index")
 	}
 	c := m.captures[i]
+	m.cost(max(c.n, 0) / comparedAtOnce)
 	if c.n < 0 || s+c.n > len(m.src) || m.src[s:s+c.n] != m.src[c.from:c.from+c.n] {
 		return -1
 	}
@@ -265,6 +274,7 @@ func (m *matcher) classEnd(p int) int {
 		return p + 2
 	case '[':
 		p++
+		from := p
 		if p < len(m.pat) && m.pat[p] == '^' {
 			p++
 		}
@@ -277,6 +287,7 @@ func (m *matcher) classEnd(p int) int {
 			}
 			p++
 		}
+		m.cost(p - from)
 	}
 	return p + 1
 }
@@ -284,6 +295,7 @@ func (m *matcher) classEnd(p int) int {
 // set reports whether c is in the set from p to its closing bracket at end.
 func (m *matcher) set(c byte, p, end int) bool {
 	in := true
+	m.cost(end - p)
 	p++
 	if m.pat[p] == '^' {
 		in = false

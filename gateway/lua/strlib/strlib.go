@@ -38,7 +38,7 @@ func (b *Bounds) Install(l *lua.LState, texts, tables *lua.LTable) {
 	}
 	texts.RawSetString("gfind", lua.LNil)
 	texts.RawSetString("format", l.NewFunction(b.Format(own(texts, "format"))))
-	tables.RawSetString("concat", l.NewFunction(b.Join(own(tables, "concat"))))
+	tables.RawSetString("concat", l.NewFunction(b.Join))
 }
 
 // Counted lets the results of f count as built.
@@ -72,7 +72,7 @@ func (b *Bounds) built(l *lua.LState, n int) {
 }
 
 func (b *Bounds) matcher(l *lua.LState, src, pat string) *matcher {
-	return &matcher{l: l, over: b.Over, src: src, pat: pat}
+	return &matcher{l: l, over: b.Over, largest: b.Largest, src: src, pat: pat, steps: stepsBetween}
 }
 
 // start is where a search begins, from the argument at i.
@@ -204,9 +204,7 @@ func (b *Bounds) gsub(l *lua.LState) int {
 		if e >= 0 {
 			n++
 			m.replace(&out, repl, s, e)
-			if out.Len() > b.Largest {
-				l.RaiseError("resulting string too large")
-			}
+			m.fits(&out)
 		}
 		if e > s {
 			s = e
@@ -263,6 +261,13 @@ func (m *matcher) first(s, e int) lua.LValue {
 	return m.captured(0)
 }
 
+// fits ends the call when out has become too long.
+func (m *matcher) fits(out *strings.Builder) {
+	if out.Len() > m.largest {
+		m.fail("resulting string too large")
+	}
+}
+
 func (m *matcher) expand(out *strings.Builder, repl string, s, e int) {
 	for i := 0; i < len(repl); i++ {
 		if repl[i] != '%' || i+1 == len(repl) {
@@ -270,6 +275,7 @@ func (m *matcher) expand(out *strings.Builder, repl string, s, e int) {
 			continue
 		}
 		i++
+		m.fits(out)
 		switch c := repl[i]; {
 		case !isDigit(c):
 			out.WriteByte(c)
@@ -389,17 +395,25 @@ func concatenated(l *lua.LState, a, b lua.LValue) lua.LValue {
 	return v
 }
 
-// Join bounds table.concat, which join does.
-func (b *Bounds) Join(join lua.LGFunction) lua.LGFunction {
-	return func(l *lua.LState) int {
-		t, total := l.CheckTable(1), 0
-		sep := len(l.OptString(2, ""))
-		for i := l.OptInt(3, 1); i <= l.OptInt(4, t.Len()) && i <= t.Len(); i++ {
-			total += sep + len(lua.LVAsString(t.RawGetInt(i)))
-			if total > b.Largest+sep {
-				l.RaiseError("resulting string too large")
-			}
+// Join is table.concat. The interpreter's own gathers the parts on its stack,
+// which some ten thousand fill.
+func (b *Bounds) Join(l *lua.LState) int {
+	t, sep := l.CheckTable(1), l.OptString(2, "")
+	var out strings.Builder
+	for i, last := l.OptInt(3, 1), l.OptInt(4, t.Len()); i <= last; i++ {
+		v := t.RawGetInt(i)
+		if !lua.LVCanConvToString(v) {
+			l.RaiseError("invalid value (%s) at index %d in table for 'concat'", v.Type().String(), i)
 		}
-		return b.Counted(join)(l)
+		out.WriteString(lua.LVAsString(v))
+		if i < last {
+			out.WriteString(sep)
+		}
+		if out.Len() > b.Largest {
+			l.RaiseError("resulting string too large")
+		}
 	}
+	b.room(l, out.Len())
+	l.Push(lua.LString(out.String()))
+	return 1
 }

@@ -21,7 +21,7 @@ func interpreter(t testing.TB, b *Bounds) *lua.LState {
 		return l.GetGlobal(t).(*lua.LTable).RawGetString(name).(*lua.LFunction).GFunction
 	}
 	l.SetGlobal("format", l.NewFunction(b.Format(lib("string", "format"))))
-	l.SetGlobal("join", l.NewFunction(b.Join(lib("table", "concat"))))
+	l.SetGlobal("join", l.NewFunction(b.Join))
 	l.SetGlobal("upper", l.NewFunction(b.Counted(lib("string", "upper"))))
 	return l
 }

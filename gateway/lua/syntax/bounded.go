@@ -9,83 +9,115 @@ const concat = ".."
 // widest is how many operands one call of it gets.
 const widest = 50
 
-// bound rewrites a chunk so that texts grow only through concat. An operand
+// deepest is how deep statements and expressions may lie in each other. The
+// compiler recurses, and takes ever longer for each level.
+const deepest = 10_000
+
+// bounder rewrites a chunk so that texts grow only through concat. An operand
 // that is a constant adds the same few bytes each time, which time bounds.
-func bound(list []ast.Stmt) {
+type bounder struct {
+	depth int
+	deep  ast.PositionHolder // what lies too deep; nil: nothing
+}
+
+func (b *bounder) stmts(list []ast.Stmt) {
 	for _, s := range list {
-		switch s := s.(type) {
-		case *ast.AssignStmt:
-			exprs(s.Lhs)
-			exprs(s.Rhs)
-		case *ast.LocalAssignStmt:
-			exprs(s.Exprs)
-		case *ast.FuncCallStmt:
-			s.Expr = expr(s.Expr)
-		case *ast.DoBlockStmt:
-			bound(s.Stmts)
-		case *ast.WhileStmt:
-			s.Condition = expr(s.Condition)
-			bound(s.Stmts)
-		case *ast.RepeatStmt:
-			s.Condition = expr(s.Condition)
-			bound(s.Stmts)
-		case *ast.IfStmt:
-			s.Condition = expr(s.Condition)
-			bound(s.Then)
-			bound(s.Else)
-		case *ast.NumberForStmt:
-			s.Init, s.Limit, s.Step = expr(s.Init), expr(s.Limit), expr(s.Step)
-			bound(s.Stmts)
-		case *ast.GenericForStmt:
-			exprs(s.Exprs)
-			bound(s.Stmts)
-		case *ast.FuncDefStmt:
-			bound(s.Func.Stmts)
-		case *ast.ReturnStmt:
-			exprs(s.Exprs)
+		if b.enter(s) {
+			b.stmt(s)
 		}
+		b.depth--
 	}
 }
 
-func exprs(list []ast.Expr) {
+// enter goes one level down, and reports whether there is room.
+func (b *bounder) enter(at ast.PositionHolder) bool {
+	if b.depth++; b.depth > deepest && b.deep == nil {
+		b.deep = at
+	}
+	return b.depth <= deepest
+}
+
+func (b *bounder) stmt(s ast.Stmt) {
+	switch s := s.(type) {
+	case *ast.AssignStmt:
+		b.exprs(s.Lhs)
+		b.exprs(s.Rhs)
+	case *ast.LocalAssignStmt:
+		b.exprs(s.Exprs)
+	case *ast.FuncCallStmt:
+		s.Expr = b.expr(s.Expr)
+	case *ast.DoBlockStmt:
+		b.stmts(s.Stmts)
+	case *ast.WhileStmt:
+		s.Condition = b.expr(s.Condition)
+		b.stmts(s.Stmts)
+	case *ast.RepeatStmt:
+		s.Condition = b.expr(s.Condition)
+		b.stmts(s.Stmts)
+	case *ast.IfStmt:
+		s.Condition = b.expr(s.Condition)
+		b.stmts(s.Then)
+		b.stmts(s.Else)
+	case *ast.NumberForStmt:
+		s.Init, s.Limit, s.Step = b.expr(s.Init), b.expr(s.Limit), b.expr(s.Step)
+		b.stmts(s.Stmts)
+	case *ast.GenericForStmt:
+		b.exprs(s.Exprs)
+		b.stmts(s.Stmts)
+	case *ast.FuncDefStmt:
+		s.Name.Func, s.Name.Receiver = b.expr(s.Name.Func), b.expr(s.Name.Receiver)
+		b.stmts(s.Func.Stmts)
+	case *ast.ReturnStmt:
+		b.exprs(s.Exprs)
+	}
+}
+
+func (b *bounder) exprs(list []ast.Expr) {
 	for i := range list {
-		list[i] = expr(list[i])
+		list[i] = b.expr(list[i])
 	}
 }
 
 // expr is e with what is in it rewritten; nil stays nil.
-func expr(e ast.Expr) ast.Expr {
+func (b *bounder) expr(e ast.Expr) ast.Expr {
+	if e == nil {
+		return nil
+	}
+	defer func() { b.depth-- }()
+	if !b.enter(e) {
+		return e
+	}
 	switch e := e.(type) {
 	case *ast.AttrGetExpr:
-		e.Object, e.Key = expr(e.Object), expr(e.Key)
+		e.Object, e.Key = b.expr(e.Object), b.expr(e.Key)
 	case *ast.TableExpr:
 		for _, f := range e.Fields {
-			f.Key, f.Value = expr(f.Key), expr(f.Value)
+			f.Key, f.Value = b.expr(f.Key), b.expr(f.Value)
 		}
 	case *ast.FuncCallExpr:
-		e.Func, e.Receiver = expr(e.Func), expr(e.Receiver)
-		exprs(e.Args)
+		e.Func, e.Receiver = b.expr(e.Func), b.expr(e.Receiver)
+		b.exprs(e.Args)
 	case *ast.LogicalOpExpr:
-		e.Lhs, e.Rhs = expr(e.Lhs), expr(e.Rhs)
+		e.Lhs, e.Rhs = b.expr(e.Lhs), b.expr(e.Rhs)
 	case *ast.RelationalOpExpr:
-		e.Lhs, e.Rhs = expr(e.Lhs), expr(e.Rhs)
+		e.Lhs, e.Rhs = b.expr(e.Lhs), b.expr(e.Rhs)
 	case *ast.ArithmeticOpExpr:
-		e.Lhs, e.Rhs = expr(e.Lhs), expr(e.Rhs)
+		e.Lhs, e.Rhs = b.expr(e.Lhs), b.expr(e.Rhs)
 	case *ast.UnaryMinusOpExpr:
-		e.Expr = expr(e.Expr)
+		e.Expr = b.expr(e.Expr)
 	case *ast.UnaryNotOpExpr:
-		e.Expr = expr(e.Expr)
+		e.Expr = b.expr(e.Expr)
 	case *ast.UnaryLenOpExpr:
-		e.Expr = expr(e.Expr)
+		e.Expr = b.expr(e.Expr)
 	case *ast.FunctionExpr:
-		bound(e.Stmts)
+		b.stmts(e.Stmts)
 	case *ast.StringConcatOpExpr:
-		return concatenation(e)
+		return b.concatenation(e)
 	}
 	return e
 }
 
-func concatenation(e *ast.StringConcatOpExpr) ast.Expr {
+func (b *bounder) concatenation(e *ast.StringConcatOpExpr) ast.Expr {
 	var parts []ast.Expr
 	variable := 0
 	for rest := ast.Expr(e); rest != nil; {
@@ -98,7 +130,7 @@ func concatenation(e *ast.StringConcatOpExpr) ast.Expr {
 		if _, constant := part.(ast.ConstExpr); !constant {
 			variable++
 		}
-		parts = append(parts, expr(part))
+		parts = append(parts, b.expr(part))
 	}
 	if variable < 2 {
 		return together(e, parts)

@@ -17,24 +17,25 @@ import (
 // Compile compiles a chunk. name is its name as given to loadstring: the source
 // itself when it has none. Errors and stack traces call it by its first line.
 func Compile(src, name string) (*lua.FunctionProto, error) {
-	_, p, err := both(src, name, true)
+	_, p, err := both(src, name)
 	return p, err
 }
 
-// Parse returns the statements of a chunk that compiles.
+// Parse returns the statements of a chunk that compiles, as Compile has them.
 func Parse(src, name string) ([]ast.Stmt, error) {
-	chunk, _, err := both(src, name, false)
+	chunk, _, err := both(src, name)
 	return chunk, err
 }
 
-func both(src, name string, bounded bool) ([]ast.Stmt, *lua.FunctionProto, error) {
+func both(src, name string) ([]ast.Stmt, *lua.FunctionProto, error) {
 	at := "[string \"" + shortName(name) + "\"]"
 	chunk, err := parse.Parse(strings.NewReader(src), at)
 	if err != nil {
 		return nil, nil, fault(err, src, at)
 	}
-	if bounded {
-		bound(chunk)
+	var b bounder
+	if b.stmts(chunk); b.deep != nil {
+		return nil, nil, fmt.Errorf("%s:%d: chunk has too many syntax levels", at, b.deep.Line())
 	}
 	p, err := lua.Compile(chunk, at)
 	if err != nil {

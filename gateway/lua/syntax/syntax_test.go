@@ -1,6 +1,9 @@
 package syntax
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestFaults(t *testing.T) {
 	for _, x := range []struct{ src, want string }{
@@ -30,4 +33,27 @@ func FuzzCompile(f *testing.F) {
 			t.Error("an error without text")
 		}
 	})
+}
+
+// TestDepth: what the compiler would take minutes for, and much of the stack, is
+// refused; what people write is not.
+func TestDepth(t *testing.T) {
+	for _, x := range []struct{ before, open, shut string }{
+		{"return ", "{", "}"}, {"return ", "f(", ")"}, {"return ", "not ", ""}, {"return ", "- ", ""},
+		{"return ", "(function() return ", " end)"}, {"", "do ", "end "}, {"if x then ", "elseif x then ", ""},
+	} {
+		const n = 20_000
+		src := x.before + strings.Repeat(x.open, n) + "a()" + strings.Repeat(x.shut, n)
+		if strings.HasPrefix(src, "if") {
+			src += " end"
+		}
+		if _, err := Compile(src, "x"); err == nil || !strings.HasSuffix(err.Error(), "chunk has too many syntax levels") {
+			t.Errorf("%q %d times: %v", x.open, n, err)
+		}
+	}
+	for _, x := range []struct{ before, again string }{{"return 1", " + x"}, {"return x == 1", " or x == 1"}} {
+		if _, err := Compile(x.before+strings.Repeat(x.again, 3000), "x"); err != nil {
+			t.Errorf("%s 3000 times: %v", x.again, err)
+		}
+	}
 }

@@ -157,7 +157,7 @@ func (e *Encoder) value(v lua.LValue, depth int) error {
 	case lua.LNumber:
 		return e.number(float64(v))
 	case lua.LString:
-		e.b = appendString(e.b, string(v))
+		e.b = AppendString(e.b, string(v))
 	case *lua.LTable:
 		return e.table(v, depth)
 	default:
@@ -166,7 +166,7 @@ func (e *Encoder) value(v lua.LValue, depth int) error {
 			return nil
 		}
 		if e.Force {
-			e.b = appendString(e.b, v.String())
+			e.b = AppendString(e.b, v.String())
 			return nil
 		}
 		return fmt.Errorf("Cannot serialise %s: type not supported", v.Type())
@@ -234,9 +234,9 @@ func (e *Encoder) table(t *lua.LTable, depth int) error {
 		first = false
 		switch k := k.(type) {
 		case lua.LString:
-			e.b = appendString(e.b, string(k))
+			e.b = AppendString(e.b, string(k))
 		case lua.LNumber:
-			e.b = appendString(e.b, k.String())
+			e.b = AppendString(e.b, k.String())
 		default:
 			return errors.New("Cannot serialise table: table key must be a number or string")
 		}
@@ -289,13 +289,14 @@ func (e *Encoder) arrayLen(t *lua.LTable) (int, error) {
 	return top, nil
 }
 
-// appendString quotes s as cjson does: "/" is escaped, bytes above 127 are left.
-func appendString(b []byte, s string) []byte {
+// AppendString appends s as a string of JSON, as cjson writes it for APISIX: "/"
+// and bytes above 127 are left as they are.
+func AppendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
-		case c == '"' || c == '\\' || c == '/':
+		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
 		case c == '\n':
 			b = append(b, `\n`...)

@@ -9,32 +9,56 @@ import lua "github.com/yuin/gopher-lua"
 // Table is an empty table. Unlike the interpreter's it has no room set aside.
 func Table() *lua.LTable { return &lua.LTable{Metatable: lua.LNil} }
 
-// Flatten joins the strings and numbers of nested arrays, as ngx.print does.
-func Flatten(t *lua.LTable) []byte {
-	var b []byte
-	for i := 1; i <= t.Len(); i++ {
-		b = appendPrinted(b, t.RawGetInt(i), 0)
-	}
-	return b
+// maxPrinted bounds what AppendPrinted makes of one table, in bytes of text and
+// of the items walked over: a table may be many of the items of another one, and
+// that one of a third.
+const (
+	maxPrinted = 64 << 20
+	itemSize   = 16
+)
+
+// AppendPrinted appends v as ngx.print writes it: of a table the items of arrays
+// within arrays. What is beyond maxPrinted is left out.
+func AppendPrinted(b []byte, v lua.LValue) []byte {
+	p := printer{b: b, left: maxPrinted}
+	p.value(v, 0)
+	return p.b
 }
 
-// AppendPrinted appends v as ngx.print writes it.
-func AppendPrinted(b []byte, v lua.LValue) []byte { return appendPrinted(b, v, 0) }
+// Text is what AppendPrinted makes of v; of a string, the string itself.
+func Text(v lua.LValue) string {
+	if s, ok := v.(lua.LString); ok {
+		return string(s)
+	}
+	return string(AppendPrinted(nil, v))
+}
 
-func appendPrinted(b []byte, v lua.LValue, depth int) []byte {
+type printer struct {
+	b    []byte
+	left int
+}
+
+func (p *printer) value(v lua.LValue, depth int) {
 	switch v := v.(type) {
 	case lua.LString:
-		return append(b, v...)
-	case lua.LNumber:
-		return append(b, FormatNumber(float64(v))...)
-	case *lua.LTable:
-		for i := 1; i <= v.Len() && depth < 100; i++ {
-			b = appendPrinted(b, v.RawGetInt(i), depth+1)
+		if p.left -= len(v); p.left >= 0 || depth == 0 {
+			p.b = append(p.b, v...)
 		}
-		return b
+	case lua.LNumber:
+		p.b = append(p.b, FormatNumber(float64(v))...)
+	case *lua.LTable:
+		for i, n := 1, v.Len(); i <= n && depth < maxNested && p.left > 0; i++ {
+			p.left -= itemSize
+			p.value(v.RawGetInt(i), depth+1)
+		}
+	default:
+		if v == lua.LValue(Null) {
+			p.b = append(p.b, "null"...)
+		} else {
+			p.b = append(p.b, v.String()...)
+		}
 	}
-	if v == lua.LValue(Null) {
-		return append(b, "null"...)
-	}
-	return append(b, v.String()...)
 }
+
+// maxNested is how deep tables may lie in each other to be printed.
+const maxNested = 100

@@ -12,7 +12,7 @@ func TestRoundTrip(t *testing.T) {
 		`{"b":1,"a":[1,2.5,null,true,"x"]}`: `{"b":1,"a":[1,2.5,null,true,"x"]}`,
 		`[]`:                                `[]`, `{}`: `{}`, `{"a":{},"b":[]}`: `{"a":{},"b":[]}`,
 		`1e20`: `1e+20`, `-0.1`: `-0.1`, `123456789012345`: `1.2345678901234e+14`, `0.00001`: `1e-05`,
-		`"a\/\u0001\n"`: `"a\/\u0001\n"`,
+		`"a\/\u0001\n\u007f"`: `"a/\u0001\n\u007f"`,
 	} {
 		v, err := Decode([]byte(in))
 		if err != nil {
@@ -62,4 +62,21 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPrintedEnds: tables within tables are not walked over for ever, nor do
+// they make more text than memory has.
+func TestPrintedEnds(t *testing.T) {
+	for _, first := range []lua.LValue{Table(), lua.LString(strings.Repeat("x", 1000))} {
+		v := first
+		for range 60 {
+			pair := Table()
+			pair.Append(v)
+			pair.Append(v)
+			v = pair
+		}
+		if n := len(AppendPrinted(nil, v)); n > maxPrinted {
+			t.Errorf("%d bytes", n)
+		}
+	}
 }
