@@ -185,19 +185,6 @@ func (c *Ctx) Leave() {
 	}
 }
 
-// Sleep waits for d, or for the request's end: then the error is the context's.
-func (c *Ctx) Sleep(d time.Duration) error {
-	c.Leave()
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-c.Context.Done():
-		return c.Context.Err()
-	}
-}
-
 // InGlobalRules tells the Ctx that the global rules' chain runs now, and which
 // chain the route has: plugins that leave requests to the route when it has
 // them too (Spec.PreferRoute) are skipped. nil ends it.
@@ -246,6 +233,7 @@ func (c *Ctx) SetUpstream(u Upstream) { c.upstream = u }
 // Sleep waits; it fails when the client is gone, or the server gives up on the
 // request, meanwhile.
 func (c *Ctx) Sleep(d time.Duration) error {
+	c.Leave()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

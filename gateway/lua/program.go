@@ -136,6 +136,7 @@ func (h *Host) enter(c *plugins.Ctx, phase string) (*state, error) {
 	ctx := context.Context(nil)
 	if c != nil {
 		ctx = c.Context
+		c.Leave() // code may wait, for a state to begin with
 	}
 	s, err := h.take(ctx)
 	if err != nil {

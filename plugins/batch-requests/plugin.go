@@ -111,6 +111,7 @@ func (a *api) serve(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	caller := caller{c: c, timeout: time.Duration(min(b.Timeout, 1<<40)) * time.Millisecond}
 	defer caller.close()
+	c.Leave()
 	if err := caller.dial(); err != nil {
 		return failed(500, "connect to apisix failed: "+err.Error()), nil
 	}

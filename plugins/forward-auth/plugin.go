@@ -123,6 +123,7 @@ func (a *auth) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	if rep != nil || err != nil {
 		return rep, err
 	}
+	c.Leave()
 	answer, err := a.client.Do(c, a.RequestMethod, a.URI, header, body)
 	if err != nil {
 		c.Log().Warn("failed to process forward auth", "err", err)

@@ -84,6 +84,7 @@ type remote struct {
 func (r *remote) enter(c *plugins.Ctx, key []byte, limit int64) (s seat, inside int64, ok bool, err error) {
 	s = seat{name: "limit_conn:" + string(key),
 		id: strconv.FormatUint(rand.Uint64(), 16) + strconv.FormatUint(rand.Uint64(), 16)}
+	c.Leave()
 	// The client may go away meanwhile; whether the request counts must still be known.
 	result, err := r.redis.Run(context.WithoutCancel(c.Context), enterScript, redisx.Call{
 		Keys: []string{s.name},

@@ -91,6 +91,7 @@ type remote struct {
 
 func (b *remote) enter(c *plugins.Ctx, key []byte) (wait time.Duration, fits bool, err error) {
 	now := strconv.FormatFloat(float64(b.now().UnixMicro())/1000, 'f', 3, 64)
+	c.Leave()
 	r, err := b.redis.Run(c.Context, script, redisx.Call{
 		Keys: []string{"limit_req:" + string(key)},
 		Args: []string{b.rateText, b.burstText, now, b.life},

@@ -46,6 +46,7 @@ func (p *caching) disk(c *plugins.Ctx) (*plugins.Reply, error) {
 		return nil, nil
 	}
 	q.asked = true
+	c.Leave()
 	e, ticket := p.zone.Find(q.key, c.Req, q.body)
 	q.ticket = ticket
 	if q.bypass {

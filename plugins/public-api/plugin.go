@@ -42,6 +42,7 @@ func (p *public) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	for _, a := range p.apis() {
 		if matches(a.Path, path) && (len(a.Methods) == 0 || slices.Contains(a.Methods, c.Req.Method)) {
+			c.Leave() // nobody knows what an API waits for
 			return a.Serve(c)
 		}
 	}

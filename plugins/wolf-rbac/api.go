@@ -136,6 +136,7 @@ func (via clients) ask(c *plugins.Ctx, conf *config, method, path string, t toke
 	if err != nil {
 		return failed(500, err)
 	}
+	c.Leave()
 	header := t.header()
 	if t.wolf == "" {
 		header.Del("X-Rbac-Token")

@@ -115,6 +115,7 @@ func (via clients) check(c *plugins.Ctx, conf *config, t token) verdict {
 		"clientIP": {c.Addr.Unmap().WithZone("").String()}}
 	address := conf.Server + "/wolf/rbac/access_check?" + query.Encode()
 	var answer *httpout.Answer
+	c.Leave()
 	for n := 1; ; n++ {
 		var err error
 		answer, err = via[conf.SSLVerify].Do(c, "GET", address, t.header(), nil)
@@ -125,7 +126,7 @@ func (via clients) check(c *plugins.Ctx, conf *config, t token) verdict {
 		if answer.Status < 500 {
 			break
 		}
-		if n == tries || !wait(c, pause) {
+		if n == tries || c.Sleep(pause) != nil {
 			return verdict{status: 500, reason: "request to wolf-server failed, status:" + strconv.Itoa(answer.Status)}
 		}
 	}
@@ -155,18 +156,6 @@ func unreadable(status int) int {
 		return 500
 	}
 	return status
-}
-
-// wait is false when the client is gone before.
-func wait(c *plugins.Ctx, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-c.Done():
-		return false
-	}
 }
 
 // cause is what a client may know of a call that failed: not where it went.

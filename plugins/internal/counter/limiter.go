@@ -147,6 +147,9 @@ func (l *Limiter) Take(c *plugins.Ctx, cost int64) (*plugins.Reply, error) {
 		}
 		return plugins.Exit(500, nil), nil
 	}
+	if l.local == nil {
+		c.Leave() // the counters are elsewhere
+	}
 	if several, ok := l.store.(Several); ok && len(quotas) > 1 {
 		return l.takeAll(c, several, quotas, cost), nil
 	}
