@@ -61,7 +61,8 @@ func Take(nc *net.TCPConn) (*Conn, error) {
 	}); e != nil || err != nil {
 		return nil, errors.Join(e, err)
 	}
-	return c, nc.Close()
+	_ = nc.Close() // what it had is ours
+	return c, nil
 }
 
 // Bind makes t the task that waits for c, and its loop the one that watches it.
@@ -133,6 +134,18 @@ func (c *Conn) flush() bool {
 	c.out = nil
 	c.wrote, c.failed = write(c.fd, out)
 	return c.wrote == len(out) && c.await()
+}
+
+// begin begins the wait that a task yielded for, outside its loop; false when
+// the task should go on. nil is Later, which there is nobody to wait for.
+func (c *Conn) begin() bool {
+	switch {
+	case c == nil:
+		return false
+	case c.out != nil:
+		return c.flush()
+	}
+	return c.await()
 }
 
 func write(fd int, b []byte) (int, syscall.Errno) {
@@ -221,12 +234,11 @@ func (c *Conn) Leave() (net.Conn, error) {
 
 // Part makes the connection an ordinary one for another goroutine than its
 // task, which is about to end.
-func (c *Conn) Part() error {
+func (c *Conn) Part() (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.task = nil
-	_, err := c.convert()
-	return err
+	return c.convert()
 }
 
 func (c *Conn) convert() (net.Conn, error) {

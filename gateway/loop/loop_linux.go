@@ -57,8 +57,9 @@ type Loop struct {
 	turn   atomic.Pointer[turn] // of the goroutine that runs the loop
 	asked  atomic.Bool          // the monitor looked; the loop answers by clearing it
 	waits  atomic.Bool          // in the kernel
-	mu     sync.Mutex           // of posted
+	mu     sync.Mutex           // of posted and freed
 	posted []func() *Task
+	freed  bool // the descriptors are others' now
 
 	// What follows belongs to who has the turn.
 	n, at  int // of events: received, dealt with
@@ -128,6 +129,9 @@ func (l *Loop) watch(fd int, events uint32) error {
 }
 
 func (l *Loop) free() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.freed = true
 	_ = syscall.Close(l.ep)
 	_ = syscall.Close(l.bell)
 }
@@ -161,11 +165,11 @@ func (l *Loop) run(me *turn) {
 				return
 			}
 		}
-		if l.later.len() > 0 {
+		// Those that are put behind all others again wait for new events as well.
+		for n := l.later.len(); n > 0; n-- {
 			if !l.drive(l.later.pop(), me) {
 				return
 			}
-			continue // what it wants to write comes before the next
 		}
 		if l.group.closed.Load() {
 			l.free()
@@ -179,10 +183,14 @@ func (l *Loop) run(me *turn) {
 	}
 }
 
-// receive waits for events.
+// receive takes events, and waits for some if there is nothing else to do.
 func (l *Loop) receive() {
+	wait := -1
+	if l.later.len() > 0 || l.writes.len() > 0 {
+		wait = 0
+	}
 	l.waits.Store(true)
-	n, err := syscall.EpollWait(l.ep, l.events[:], -1)
+	n, err := syscall.EpollWait(l.ep, l.events[:], wait)
 	l.waits.Store(false)
 	if l.group.asleep.Load() {
 		l.group.rouse()
@@ -223,10 +231,13 @@ func (l *Loop) answer() {
 // post has the loop run the task that f returns, if any; f must not wait.
 func (l *Loop) post(f func() *Task) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.freed {
+		return // nobody waits any more
+	}
 	if f != nil {
 		l.posted = append(l.posted, f)
 	}
-	l.mu.Unlock()
 	_, _ = syscall.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full is rung, too
 }
 
@@ -258,7 +269,7 @@ func (l *Loop) drive(t *Task, me *turn) bool {
 // finish is the rest of drive for a goroutine that lost its turn: it runs the
 // task until it waits, and leaves it to the loop.
 func (l *Loop) finish(t *Task, c *Conn, more bool) {
-	for more && (c == nil || c.out != nil && !c.flush() || c.out == nil && !c.await()) {
+	for more && !c.begin() {
 		c, more = t.resume()
 	}
 }
@@ -289,12 +300,23 @@ func (g *Group) monitor() {
 			}
 		}
 		if quiet > restAfter {
-			tick.Stop()
-			g.asleep.Store(true)
-			<-g.alarm
-			tick.Reset(patience)
+			g.rest()
 			quiet = 0
 		}
+	}
+}
+
+// rest waits until something is going on.
+func (g *Group) rest() {
+	g.asleep.Store(true)
+	for _, l := range g.loops { // a loop looks in the other order
+		if !l.waits.Load() {
+			g.asleep.Store(false)
+			return
+		}
+	}
+	if !g.closed.Load() {
+		<-g.alarm
 	}
 }
 

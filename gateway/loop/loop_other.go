@@ -38,5 +38,5 @@ func (*Conn) Silent() bool                          { return false }
 func (*Conn) WriteThenWait([]byte)                  {}
 func (*Conn) Wrote() (int, syscall.Errno)           { return 0, syscall.ENOSYS }
 func (c *Conn) Leave() (net.Conn, error)            { return c.Conn, nil }
-func (*Conn) Part() error                           { return nil }
+func (c *Conn) Part() (net.Conn, error)             { return c.Conn, nil }
 func (*Conn) SyscallConn() (syscall.RawConn, error) { return nil, errors.ErrUnsupported }

@@ -197,6 +197,93 @@ func TestLater(t *testing.T) {
 	gateFar.Close()
 }
 
+// TestLaterIsFair: a task that always has something to do does not keep those
+// from the loop that wait for an event.
+func TestLaterIsFair(t *testing.T) {
+	g := group(t, 1)
+	a, afar := pair(t)
+	b, bfar := pair(t)
+	var enough atomic.Bool
+	start(t, g, a, func(task *Task) {
+		for !enough.Load() {
+			task.Later()
+		}
+	})
+	start(t, g, b, func(*Task) { echo(b) })
+	say(t, bfar, "hello")
+	enough.Store(true)
+	afar.Close()
+	bfar.Close()
+}
+
+// TestAfterLeave: a task that has left its loop writes, gets behind and waits
+// as before, and comes back.
+func TestAfterLeave(t *testing.T) {
+	g := group(t, 1)
+	c, far := pair(t)
+	start(t, g, c, func(task *Task) {
+		rc, _ := c.SyscallConn()
+		var p [16]byte
+		for range 100 {
+			task.Leave()
+			task.Later()
+			handed, n := false, 0
+			_ = rc.Read(func(fd uintptr) bool {
+				if !handed {
+					handed = true
+					c.WriteThenWait([]byte("ping"))
+					return false
+				}
+				n, _ = syscall.Read(int(fd), p[:])
+				return n > 0
+			})
+			if string(p[:n]) != "pong" {
+				t.Errorf("%q", p[:n])
+			}
+		}
+	})
+	for range 100 {
+		b := make([]byte, 4)
+		if _, err := io.ReadFull(far, b); err != nil || string(b) != "ping" {
+			t.Fatalf("%q, %v", b, err)
+		}
+		_, _ = far.Write([]byte("pong"))
+	}
+}
+
+// TestDeadlineAfterClose: a deadline that passes when the loops have ended
+// touches nobody's descriptors.
+func TestDeadlineAfterClose(t *testing.T) {
+	g, err := New(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := pair(t)
+	done := make(chan struct{})
+	if err := g.Go(c, func(*Task) { close(done) }); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	g.Close()
+	l := c.Loop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(time.Millisecond) {
+		l.mu.Lock()
+		freed := l.freed
+		l.mu.Unlock()
+		if freed {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the loop does not end")
+		}
+	}
+	_ = c.SetReadDeadline(time.Unix(1, 0))
+	if len(l.posted) != 0 {
+		t.Error("posted to a loop that has ended")
+	}
+	c.Close()
+}
+
 func TestDeadline(t *testing.T) {
 	g := group(t, 1)
 	c, far := pair(t)
@@ -264,7 +351,7 @@ func TestPart(t *testing.T) {
 	c, far := pair(t)
 	served := make(chan struct{})
 	if err := g.Go(c, func(*Task) {
-		if err := c.Part(); err != nil {
+		if _, err := c.Part(); err != nil {
 			t.Error(err)
 		}
 		go func() {
@@ -278,11 +365,8 @@ func TestPart(t *testing.T) {
 	say(t, far, "hello")
 	far.Close()
 	<-served
-	if err := c.Part(); !errors.Is(err, net.ErrClosed) {
-		// closed is closed, whose it was
-		if _, err := c.Write([]byte("x")); err == nil {
-			t.Error("writes to a closed connection")
-		}
+	if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("a write to a closed connection: %v", err)
 	}
 }
 

@@ -344,10 +344,12 @@ func (c *conn) leave() {
 
 // part goes on with an ordinary goroutine.
 func (c *conn) part() {
-	if err := c.lc.Part(); err != nil {
+	nc, err := c.lc.Part()
+	if err != nil {
 		c.gone(err)
 		return
 	}
+	c.raw = rawConn(nc) // without the way round by c.nc, which others may be using
 	c.task = nil
 	c.move = true
 }

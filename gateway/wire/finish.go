@@ -29,8 +29,8 @@ func (c *conn) finish() {
 			if err := c.srv.loops.Go(c.lc, c.runTask); err == nil {
 				return
 			}
-			_ = c.lc.Part()
-			c.task = nil
+			c.part()
+			c.move = false
 		}
 		go c.run()
 		return
