@@ -58,8 +58,6 @@ func TestPauses(t *testing.T) {
 	})
 }
 
-var kept [][]byte
-
 // TestMemory: the heap is looked at while the call computes, however often it
 // waits, and what grows while it waits is not its doing.
 func TestMemory(t *testing.T) {

@@ -47,7 +47,8 @@ func index(list []*plugin, enabled map[string]bool, old []byte) []byte {
 
 A plugin is a folder: what it declares is in ` + "`plugin.go`" + `, its configuration in ` + "`schema.json`" + ` (with ` + "`consumer.json`" + ` and
 ` + "`metadata.json`" + ` where it has a part in consumers or metadata of its own), what it is for in ` + "`README.md`" + `. A new one begins with
-` + "`go run ./plugins/internal/newplugin NAME`" + `; ` + "`go generate ./plugins/all`" + ` lists it here and in ` + "`plugins/all`" + `.
+` + "`go run ./plugins/internal/newplugin NAME`" + `; ` + "`go generate ./plugins/all`" + ` lists it here and in ` + "`plugins/all`" + `. One that
+waits for an answer, a timer or a disk calls ` + "`Ctx.Leave`" + ` before.
 
 Higher priority runs first within a phase.
 
