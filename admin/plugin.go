@@ -85,7 +85,7 @@ func (h *Handler) tryPlugin(enabled Plugins, spec *plugins.Spec, c *candidate, c
 		if spec.NewConsumer == nil || inspect.HasSecretRef(conf) {
 			return nil
 		}
-		_, err = spec.NewConsumer(filled)
+		_, err = spec.MakeConsumer(filled)
 		return secrets.Error(err)
 	}
 	if h.TryPlugin == nil {

@@ -155,6 +155,11 @@ func (k *compiler) dirtyConsumers(dirty map[resource.Kind]map[string]struct{}) [
 func (k *compiler) compileConsumer(name string) (*compiledConsumer, error) {
 	item := k.snap.Get(resource.Consumers, name)
 	if item == nil {
+		for ref, users := range k.consumerUsers {
+			if delete(users, name); len(users) == 0 {
+				delete(k.consumerUsers, ref)
+			}
+		}
 		return nil, nil
 	}
 	def := item.Value.(*resource.Consumer)
@@ -221,7 +226,7 @@ func (k *compiler) credential(spec *plugins.Spec, conf, resolved json.RawMessage
 	secrets := append(redact.Differing(conf, resolved), k.o.Catalog.Secrets(spec.Name, plugins.ConsumerPart, resolved)...)
 	parsed = resolved
 	if spec.NewConsumer != nil {
-		if parsed, err = spec.NewConsumer(resolved); err != nil {
+		if parsed, err = spec.MakeConsumer(resolved); err != nil {
 			return "", nil, redact.New(secrets).Error(err)
 		}
 	}

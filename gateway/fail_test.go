@@ -202,3 +202,26 @@ func TestNoFinalStatus(t *testing.T) {
 		}
 	}
 }
+
+// TestConstructorPanics: a plugin that panics on a configuration keeps its
+// route as it was, and nobody else notices.
+func TestConstructorPanics(t *testing.T) {
+	type conf struct {
+		Text string `json:"text"`
+	}
+	says := plugins.Build(func(c *conf, _ *plugins.Env) (plugins.Phases, error) {
+		if c.Text == "" {
+			panic("no text")
+		}
+		return plugins.Phases{Access: func(*plugins.Ctx) (*plugins.Reply, error) { return plugins.Exit(200, c.Text), nil }}, nil
+	})
+	b := start(t, plugins.Registry{"says": {Name: "says", Schema: `{"type":"object"}`, New: says}})
+	b.put(resource.Routes, "1", `{"uri":"/x","plugins":{"says":{"text":"first"}}}`)
+	b.put(resource.Routes, "1", `{"uri":"/x","plugins":{"says":{"text":""}}}`)
+	b.put(resource.Routes, "2", `{"uri":"/y","plugins":{"says":{"text":"other"}}}`)
+	for path, want := range map[string]string{"/x": "first", "/y": "other"} {
+		if status, body, _ := b.get(path); status != 200 || body != want {
+			t.Errorf("%s: %d %q, want %q", path, status, body, want)
+		}
+	}
+}

@@ -205,7 +205,7 @@ func (b *building) build(owner, name string) (*plugins.Instance, error) {
 	env := b.env(owner, name, conf, b.from.meta(name))
 	env.Object = b.from.object
 	in.Key = env.Key
-	if in.Phases, err = spec.New(b.from.resolved, env); err != nil {
+	if in.Phases, err = spec.Make(b.from.resolved, env); err != nil {
 		return nil, err
 	}
 	if len(b.opened) > 0 {
@@ -285,7 +285,7 @@ func (b *building) env(owner, name string, conf, meta json.RawMessage) *plugins.
 		if same[own.Key]++; same[own.Key] > 1 {
 			own.Key += "#" + strconv.Itoa(same[own.Key])
 		}
-		return spec.New(filled, own)
+		return spec.Make(filled, own)
 	}
 	return e
 }

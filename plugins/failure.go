@@ -81,6 +81,26 @@ func recovered(c *Ctx, err *error) {
 	}
 }
 
+// Make is New for callers who must outlive it: a panic is an error.
+func (s *Spec) Make(conf json.RawMessage, env *Env) (p Phases, err error) {
+	defer s.unmade(&err)
+	return s.New(conf, env)
+}
+
+// MakeConsumer is NewConsumer for callers who must outlive it.
+func (s *Spec) MakeConsumer(conf json.RawMessage) (v any, err error) {
+	defer s.unmade(&err)
+	return s.NewConsumer(conf)
+}
+
+// unmade makes an error of a panic. The stack is in it: this must not happen,
+// and whoever reads of it wants to know where it did.
+func (s *Spec) unmade(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s: panic in its constructor: %v\n%s", s.Name, p, debug.Stack())
+	}
+}
+
 // fails counts a failure. What only looks like one, because the client sent too
 // much or is gone, is not counted; it ends the request in either mode.
 func (c *Ctx) fails(s *turn, err error) *Failure {

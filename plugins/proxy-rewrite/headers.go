@@ -1,8 +1,7 @@
 package proxyrewrite
 
 import (
-	"encoding/json"
-
+	"sluice/plugins"
 	"sluice/plugins/internal/headerop"
 )
 
@@ -21,10 +20,10 @@ func (h *headers) UnmarshalJSON(b []byte) (err error) {
 		return err
 	}
 	if h.flat {
-		return json.Unmarshal(b, &h.Set)
+		return plugins.Decode(b, &h.Set)
 	}
 	type plain headers
-	return json.Unmarshal(b, (*plain)(h))
+	return plugins.Decode(b, (*plain)(h))
 }
 
 func (h *headers) compile(o *headerop.Operations) error {

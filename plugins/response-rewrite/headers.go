@@ -1,10 +1,10 @@
 package responserewrite
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 
+	"sluice/plugins"
 	"sluice/plugins/internal/headerop"
 )
 
@@ -23,10 +23,10 @@ func (h *headers) UnmarshalJSON(b []byte) (err error) {
 		return err
 	}
 	if h.flat {
-		return json.Unmarshal(b, &h.Set)
+		return plugins.Decode(b, &h.Set)
 	}
 	type plain headers
-	return json.Unmarshal(b, (*plain)(h))
+	return plugins.Decode(b, (*plain)(h))
 }
 
 func (h *headers) compile(o *headerop.Operations) error {

@@ -159,6 +159,32 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// TestSendPanics: it costs the batch, and is told.
+func TestSendPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var text strings.Builder
+		one := usual
+		one.BatchMaxSize, one.MaxRetryCount = 1, 0
+		sent := 0
+		q, release := open(t, environment(&text), one,
+			func(context.Context, [][]byte) error {
+				if sent++; sent == 1 {
+					panic("no such index")
+				}
+				return nil
+			})
+		push(q, "one")
+		synctest.Wait()
+		push(q, "two")
+		synctest.Wait()
+		release()
+		synctest.Wait()
+		if sent != 2 || !strings.Contains(text.String(), "panic: no such index") {
+			t.Errorf("%d batches, %s", sent, text.String())
+		}
+	})
+}
+
 func TestEndCutsRetriesShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := errors.New("down")

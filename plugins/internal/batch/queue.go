@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -202,10 +203,20 @@ func (q *Queue) deliver(entries [][]byte) {
 	}
 }
 
+// safely is send, with a panic as an error: it costs this batch only.
+func (q *Queue) safely(ctx context.Context, entries [][]byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return q.send(ctx, entries)
+}
+
 // attempt sends once. It reports whether the batch is done with: delivered, or
 // given up after the last try; else what is left of it.
 func (q *Queue) attempt(ctx context.Context, entries [][]byte, try int) (rest [][]byte, done bool) {
-	err := q.send(ctx, entries)
+	err := q.safely(ctx, entries)
 	if err == nil {
 		q.settle(entries)
 		return nil, true
