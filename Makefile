@@ -8,7 +8,7 @@ endif
 export GOFLAGS := -buildvcs=false $(filter-out -buildvcs=%,$(GOFLAGS))
 
 VERSION  := $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo devel)
-FUZZTIME ?= 3s
+FUZZTIME ?= 2s
 CONFIG   ?= conf/config.yaml
 
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ build:     ## build bin/sluice
 run: build ## build and start a gateway (CONFIG=conf/config.yaml)
 	bin/sluice run -c $(CONFIG)
 
-test:      ## install what is missing, run every check (FUZZTIME=3s for each fuzz target)
+test:      ## install what is missing, run every check (FUZZTIME=2s for each fuzz target)
 	go run ./t/suite -fuzztime $(FUZZTIME)
 
 lint:      ## gofmt, go vet, staticcheck, house rules

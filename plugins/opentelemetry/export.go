@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -107,22 +106,32 @@ func (md *metadata) exporter(log *slog.Logger) (sdk.SpanExporter, error) {
 	for name, value := range md.Collector.RequestHeaders {
 		headers[name] = fmt.Sprint(value)
 	}
+	client := &http.Client{ // a transport of its own: no proxy of the environment, and it can be ended
+		Transport: &http.Transport{ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 2, IdleConnTimeout: 90 * time.Second},
+		Timeout:   time.Duration(md.Collector.RequestTimeout) * time.Second,
+	}
 	e, err := otlptracehttp.New(context.Background(),
 		otlptracehttp.WithEndpointURL(strings.TrimSuffix(address, "/")+"/v1/traces"),
 		otlptracehttp.WithHeaders(headers),
-		otlptracehttp.WithTimeout(time.Duration(md.Collector.RequestTimeout)*time.Second),
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}),
-		otlptracehttp.WithProxy(func(*http.Request) (*url.URL, error) { return nil, nil })) // not the environment's
+		otlptracehttp.WithHTTPClient(client),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{}))
 	if err != nil {
 		return nil, fmt.Errorf("collector: %w", err)
 	}
-	return reporting{e, log}, nil
+	return reporting{e, client, log}, nil
 }
 
-// reporting says in the gateway's log what the SDK would say on a global one.
+// reporting says in the gateway's log what the SDK would say on a global one,
+// and leaves no connections behind.
 type reporting struct {
 	sdk.SpanExporter
-	log *slog.Logger
+	client *http.Client
+	log    *slog.Logger
+}
+
+func (r reporting) Shutdown(ctx context.Context) error {
+	defer r.client.CloseIdleConnections()
+	return r.SpanExporter.Shutdown(ctx)
 }
 
 func (r reporting) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
