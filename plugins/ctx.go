@@ -37,7 +37,8 @@ type Ctx struct {
 	// Path is the canonical path ($uri): percent-decoded, dot segments and
 	// repeated slashes resolved. The router, plugins and variables all see this
 	// one. It is not what goes upstream: see UpstreamURI.
-	Path string
+	Path      string
+	Rewritten string // ngx.var.uri where a plugin has set nginx's path; else empty
 	// Query is the raw query string without "?" ($args).
 	Query string
 

@@ -87,7 +87,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		return function(conf, ctx)
 			if first then
 				first, ctx1, ngx.ctx = false, ctx, mine
-				for _, t in pairs({ngx.var, ngx.header, ngx.arg, ngx.shared}) do
+				for _, t in pairs({ngx.var, ctx.var, ngx.header, ngx.arg, ngx.shared}) do
 					rawset(t, "uri", "raw")
 					table.insert(t, "raw")
 				end
@@ -100,9 +100,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	other := build(t, h, `return function(conf, ctx)
 		ctx.secret, ngx.ctx.secret = "a", "b"
-		ngx.print(ngx.var.uri, tostring(ngx.header.uri), tostring(ngx.shared.uri), tostring(ngx.var[1]), tostring(ngx.arg.uri))
+		ngx.print(ngx.var.uri, ctx.var.uri, tostring(ngx.header.uri), tostring(ngx.shared.uri), tostring(ngx.var[1]), tostring(ngx.arg.uri))
 	end`)
-	if got := printed(t, other, request("/other")); got != "/othernilnilnilnil" {
+	if got := printed(t, other, request("/other")); got != "/other/othernilnilnilnil" {
 		t.Errorf("another program sees %s", got)
 	}
 	if got := printed(t, spy, request("/spy")); got != "nilnil" {

@@ -41,6 +41,18 @@ func eval(t *testing.T, h *Host, c *plugins.Ctx, body string) (*plugins.Reply, e
 	return c.Printed(rep), err
 }
 
+// TestPathOfNginx: what a plugin sets nginx's path to is seen in ngx.var alone,
+// and ends where a program sets another one.
+func TestPathOfNginx(t *testing.T) {
+	c := request("/p")
+	c.Rewritten = "/new"
+	rep, err := eval(t, host(t, Options{}), c, `local function show() ngx.print(ngx.var.uri, ngx.var.document_uri, ctx.var.uri, " ") end
+		show() ngx.req.set_uri("/own") show()`)
+	if body, _ := rep.Body.([]byte); err != nil || string(body) != "/new/new/p /own/own/own " {
+		t.Errorf("%v, %v", rep, err)
+	}
+}
+
 func TestPrinted(t *testing.T) {
 	h := host(t, Options{Dicts: map[string]int{"d": 10000}})
 	for _, x := range []struct{ name, code, want string }{

@@ -31,7 +31,7 @@ func (s *state) makeNgx() *lua.LTable {
 		t.RawSetString(name, n)
 	}
 	t.RawSetString("null", value.Null)
-	t.RawSetString("var", s.vars)
+	t.RawSetString("var", s.hooks(s.ngxVarIndex, s.varSet))
 	t.RawSetString("header", s.hooks(s.respHeaderIndex, s.respHeaderSet))
 	t.RawSetString("arg", s.hooks(s.argIndex, s.argSet))
 	t.RawSetString("shared", s.hooks(s.sharedIndex, nil))
@@ -335,4 +335,15 @@ func (s *state) getPhase(l *lua.LState) int {
 	}
 	l.Push(lua.LString(phase))
 	return 1
+}
+
+// ngxVarIndex answers for ngx.var. Unlike ctx.var, which keeps the path that was
+// matched, it follows a plugin that has set nginx's.
+func (s *state) ngxVarIndex(l *lua.LState) int {
+	c := s.request(l)
+	if name := l.Get(2); c.Rewritten != "" && (name == lua.LString("uri") || name == lua.LString("document_uri")) {
+		l.Push(str(c.Rewritten))
+		return 1
+	}
+	return s.varIndex(l)
 }

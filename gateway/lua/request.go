@@ -135,7 +135,7 @@ func (s *state) setURI(l *lua.LState) int {
 	if path[0] != '/' {
 		path = "/" + path
 	}
-	c.Path = path
+	c.Path, c.Rewritten = path, ""
 	c.UpstreamURI = upstreamURI(c)
 	return 0
 }

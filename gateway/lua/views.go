@@ -17,7 +17,7 @@ type views struct {
 	ctx, ngxCtx *lua.LTable // ngxCtx may be a table of the program
 	ownNgxCtx   *lua.LTable
 	ngxMeta     *lua.LTable
-	vars        *lua.LTable   // ctx.var and ngx.var
+	vars        *lua.LTable   // ctx.var
 	hooked      []*lua.LTable // that have nothing of their own
 	getters     map[string]*lua.LFunction
 }

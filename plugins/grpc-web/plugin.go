@@ -81,7 +81,8 @@ func (t *translator) access(c *plugins.Ctx) (*plugins.Reply, error) {
 	}
 	for _, p := range c.Params {
 		if p.Name == ":ext" && p.Value != "" {
-			c.UpstreamURI = uri.Encode("/" + strings.TrimPrefix(p.Value, "/"))
+			c.Rewritten = "/" + strings.TrimPrefix(p.Value, "/")
+			c.UpstreamURI = uri.Encode(c.Rewritten)
 		}
 	}
 	c.SetBody(body)

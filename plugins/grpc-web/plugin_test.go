@@ -50,7 +50,7 @@ func TestAccess(t *testing.T) {
 				return
 			}
 			sent, _ := c.BufferedBody()
-			if string(sent) != message || c.UpstreamURI != "/a.S/M" || c.Req.Header.Get("Content-Type") != "application/grpc" {
+			if string(sent) != message || c.UpstreamURI != "/a.S/M" || c.Rewritten != "/a.S/M" || c.Req.Header.Get("Content-Type") != "application/grpc" {
 				t.Errorf("%q %s", sent, c.UpstreamURI)
 			}
 		})

@@ -91,12 +91,15 @@ func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	if r.host != "" {
 		c.UpstreamHost = r.host
 	}
-	uri, captures := r.target(c)
+	uri, own, captures := r.target(c)
 	if !r.unsafe && r.fixed == "" && climbs(uri) {
 		c.Log().Warn("a rewritten path with dot segments would be another one to the upstream, request refused", "uri", uri)
 		return &plugins.Reply{Status: 400}, nil
 	}
 	c.UpstreamURI = uri
+	if !r.unsafe {
+		c.Rewritten = uri[:own]
+	}
 	r.headers.Apply(c, &c.Req.Header, captures)
 	if r.method != "" {
 		c.Req.Method = r.method
@@ -104,11 +107,12 @@ func (r *rewriter) rewrite(c *plugins.Ctx) (*plugins.Reply, error) {
 	return nil, nil
 }
 
-// target is what to ask the upstream for, fit for a request line, and what the
-// matching expression captured.
-func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string) {
+// target is what to ask the upstream for, fit for a request line, how many bytes
+// of it stand before the client's query, and what the matching expression captured.
+func (r *rewriter) target(c *plugins.Ctx) (uri string, own int, captures []string) {
 	if r.unsafe {
-		return r.rawTarget(c)
+		uri, captures = r.rawTarget(c)
+		return uri, len(uri), captures
 	}
 	// A "?" that is part of the path must not begin a query: it counts as one
 	// only in what the configuration wrote.
@@ -132,6 +136,7 @@ func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string) {
 	}
 	b := appendPath(c.Scratch(), uri)
 	b = appendVisible(b, query)
+	own = len(b)
 	if c.Query != "" {
 		if at >= 0 {
 			b = append(b, '&')
@@ -140,7 +145,7 @@ func (r *rewriter) target(c *plugins.Ctx) (uri string, captures []string) {
 		}
 		b = appendVisible(b, c.Query)
 	}
-	return c.Keep(b), captures
+	return c.Keep(b), own, captures
 }
 
 // rawTarget is target over what the client wrote, escapes and all.

@@ -63,6 +63,28 @@ func TestDotSegments(t *testing.T) {
 	}
 }
 
+// TestNginxPath: nginx's own path is the new one without the client's query; the
+// path that plugins see stays.
+func TestNginxPath(t *testing.T) {
+	for _, x := range []struct{ conf, want string }{
+		{`{"uri":"/uri"}`, "/uri"},
+		{`{"uri":"/uri?q=1"}`, "/uri?q=1"},
+		{`{"regex_uri":["^/a(.*)","/b$1"]}`, "/b%20c"},
+		{`{"host":"a.com"}`, "/a%20c"},
+		{`{"uri":"/uri","use_real_request_uri_unsafe":true}`, ""},
+	} {
+		p := plugintest.Build(t, &Plugin, plugintest.Env(), x.conf)
+		c := plugintest.Request("GET", "/a%20c?x=1")
+		c.Path = "/a c"
+		if r, err := p.Rewrite(c); r != nil || err != nil {
+			t.Fatal(r, err)
+		}
+		if c.Rewritten != x.want || c.Path != "/a c" {
+			t.Errorf("%s: nginx's path %q, want %q; path %q", x.conf, c.Rewritten, x.want, c.Path)
+		}
+	}
+}
+
 func TestHostAndMethod(t *testing.T) {
 	p := plugintest.Build(t, &Plugin, plugintest.Env(), `{"host":"test.com:6443","method":"POST"}`)
 	c := plugintest.Request("GET", "/")
