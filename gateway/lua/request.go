@@ -113,7 +113,7 @@ func (s *state) setURIArgs(l *lua.LState) int {
 		q = strings.TrimPrefix(l.CheckString(1), "?")
 	}
 	follow := derived(c)
-	c.Query = escapeControls(q)
+	c.Query = lib.EscapeQuery(q)
 	if follow {
 		c.UpstreamURI = upstreamURI(c)
 	}
@@ -138,23 +138,6 @@ func (s *state) setURI(l *lua.LState) int {
 	c.Path, c.Rewritten = path, ""
 	c.UpstreamURI = upstreamURI(c)
 	return 0
-}
-
-// escapeControls makes a query safe to stand on a request line.
-func escapeControls(q string) string {
-	if !strings.ContainsFunc(q, func(r rune) bool { return r <= 0x20 || r == 0x7f }) {
-		return q
-	}
-	const hex = "0123456789ABCDEF"
-	var b []byte
-	for i := range len(q) {
-		if c := q[i]; c <= 0x20 || c == 0x7f {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return string(b)
 }
 
 // body reads the request's body; waiting for the client is no computing.

@@ -125,3 +125,20 @@ func FieldName(name string) string { return strings.ReplaceAll(name, "_", "-") }
 // HopByHop fields are the engine's.
 var HopByHop = map[string]bool{"connection": true, "transfer-encoding": true, "content-length": true, "upgrade": true,
 	"keep-alive": true, "te": true, "trailer": true}
+
+// EscapeQuery makes a query safe to stand on a request line.
+func EscapeQuery(q string) string {
+	if !strings.ContainsFunc(q, func(r rune) bool { return r <= 0x20 || r == 0x7f }) {
+		return q
+	}
+	const hex = "0123456789ABCDEF"
+	var b []byte
+	for i := range len(q) {
+		if c := q[i]; c <= 0x20 || c == 0x7f {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
