@@ -75,8 +75,12 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 	if p.opts.TLS != nil {
 		x.Leave()
 	}
+	late := !out.Soon || x.conn == nil
+	if b, ok := out.Body.(*reqBody); ok {
+		late = b.gather() || late
+	}
 	start := x.began
-	if !out.Soon || x.conn == nil {
+	if late {
 		start = x.conn.now()
 	}
 	var task *loop.Task
