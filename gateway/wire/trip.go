@@ -76,7 +76,11 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 		x.Leave()
 	}
 	late := !out.Soon || x.conn == nil
-	if b, ok := out.Body.(*reqBody); ok {
+	body := out.Body
+	if r, ok := body.(*rejoined); ok {
+		body = r.rest
+	}
+	if b, ok := body.(*reqBody); ok {
 		late = b.gather() || late
 	}
 	start := x.began
