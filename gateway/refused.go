@@ -16,6 +16,6 @@ func (g *Gateway) Refused(x *wire.Exchange, status int) *wire.Response {
 	w.Resp = &x.Resp
 	w.decorate()
 	w.BytesSent, w.BodySent = w.Resp.ContentLength, w.Resp.ContentLength
-	g.o.AccessLog.Write(&w.Ctx)
+	g.o.AccessLog.Write(&w.Ctx, x.Lane())
 	return w.Resp
 }

@@ -87,7 +87,7 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 	w.Timeline().Begin(g.o.Timeline.Log)
 	w.SetMetadata(t.metadata)
 	w.Start = x.Began()
-	g.requests.Add(1)
+	g.requests.AddAt(x.Lane(), 1)
 	return w
 }
 
@@ -339,7 +339,7 @@ func (w *walk) end() {
 	w.settle()
 	w.BytesSent, w.BodySent = w.sent.Total, w.sent.Body
 	w.runLog()
-	w.g.o.AccessLog.Write(&w.Ctx)
+	w.g.o.AccessLog.Write(&w.Ctx, w.x.Lane())
 	w.Timeline().End()
 }
 

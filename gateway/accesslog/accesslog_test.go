@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/gateway/lane"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -144,7 +145,7 @@ func TestEveryLineArrivesWhole(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 500 {
-				l.Write(request())
+				l.Write(request(), lane.Here())
 			}
 		})
 	}
@@ -153,7 +154,7 @@ func TestEveryLineArrivesWhole(t *testing.T) {
 	if n := lines(t, path); n != 4000 || l.Dropped() != 0 {
 		t.Errorf("%d lines, %d dropped", n, l.Dropped())
 	}
-	l.Write(request())
+	l.Write(request(), lane.Here())
 	if l.Dropped() != 1 {
 		t.Error("a line after Close was not counted")
 	}
@@ -166,7 +167,7 @@ func TestEveryLineArrivesWhole(t *testing.T) {
 func TestFlushByTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
 	l := start(t, Options{Path: path, Flush: time.Millisecond})
-	l.Write(request())
+	l.Write(request(), lane.Here())
 	for deadline := time.Now().Add(10 * time.Second); lines(t, path) != 1; {
 		if time.Now().After(deadline) {
 			t.Fatal("the line was never flushed")
@@ -178,15 +179,15 @@ func TestReopen(t *testing.T) {
 	dir := t.TempDir()
 	path, old := filepath.Join(dir, "access.log"), filepath.Join(dir, "old.log")
 	l := start(t, Options{Path: path})
-	l.Write(request())
+	l.Write(request(), lane.Here())
 	if err := os.Rename(path, old); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Reopen(); err != nil {
 		t.Fatal(err)
 	}
-	l.Write(request())
-	l.Write(request())
+	l.Write(request(), lane.Here())
+	l.Write(request(), lane.Here())
 	l.Close()
 	if a, b := lines(t, old), lines(t, path); a != 1 || b != 2 {
 		t.Errorf("%d lines in the old file, %d in the new", a, b)
@@ -206,7 +207,7 @@ func TestSlowDiskDropsAndCounts(t *testing.T) {
 	l := start(t, Options{Path: path, Buffer: 4096, Queue: 2})
 	const total = 20000 // far more than a pipe and the queue hold
 	for range total {
-		l.Write(request())
+		l.Write(request(), lane.Here())
 	}
 	if n := l.Dropped(); n == 0 || n >= total {
 		t.Errorf("%d of %d dropped", n, total)
@@ -217,7 +218,7 @@ func TestSlowDiskDropsAndCounts(t *testing.T) {
 
 func TestOff(t *testing.T) {
 	var l *Log
-	l.Write(request())
+	l.Write(request(), lane.Here())
 	l.Close()
 	if l.Dropped() != 0 || l.Reopen() != nil {
 		t.Error("a log that is off did something")
@@ -260,7 +261,7 @@ func BenchmarkWrite(b *testing.B) {
 	c.RequestID = ""
 	b.ReportAllocs()
 	for b.Loop() {
-		l.Write(c)
+		l.Write(c, lane.Here())
 	}
 }
 
@@ -279,7 +280,7 @@ func BenchmarkWriteParallel(b *testing.B) {
 		c := request()
 		c.Req.Header.Set("User-Agent", "curl/8.5.0")
 		for pb.Next() {
-			l.Write(c)
+			l.Write(c, lane.Here())
 		}
 	})
 }

@@ -31,7 +31,6 @@ type Options struct {
 type Log struct {
 	format *Format
 	opts   Options
-	lines  sync.Pool // *[]byte, to make lines in
 
 	parts []part // one for each lane
 
@@ -86,7 +85,6 @@ func Open(format *Format, o Options) (*Log, error) {
 	for i := range l.parts {
 		l.parts[i].current = make([]byte, 0, o.Buffer)
 	}
-	l.lines.New = func() any { b := make([]byte, 0, 1024); return &b }
 	go l.run(file)
 	return l, nil
 }
@@ -103,42 +101,34 @@ func open(path string) (*os.File, error) {
 	return f, nil
 }
 
-// maxKept bounds the line buffers that are kept: a rare huge line should not
-// hold its memory.
-const maxKept = 16 << 10
+// usual is longer than most lines: a buffer with less room is full.
+const usual = 1 << 10
 
-// Write logs a finished request. It never waits for the disk.
-func (l *Log) Write(c *plugins.Ctx) {
+// Write logs a finished request. It never waits for the disk. at is the lane
+// (gateway/lane) of who calls.
+func (l *Log) Write(c *plugins.Ctx, at int) {
 	if l == nil {
 		return
 	}
-	p := l.lines.Get().(*[]byte)
 	now := c.End
 	if now.IsZero() {
 		now = time.Now()
 	}
-	line := l.format.Append((*p)[:0], c, now)
-	l.add(line)
-	if cap(line) <= maxKept {
-		*p = line
-	}
-	l.lines.Put(p)
-}
-
-func (l *Log) add(line []byte) {
-	p := &l.parts[lane.Here()]
+	p := &l.parts[at]
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.closed {
 		l.dropped.Add(1)
-		p.mu.Unlock()
 		return
 	}
-	if len(p.current)+len(line) > l.opts.Buffer {
+	if len(p.current)+usual > l.opts.Buffer {
 		l.hand(p)
 	}
-	p.current = append(p.current, line...)
+	p.current = l.format.Append(p.current, c, now)
 	p.count++
-	p.mu.Unlock()
+	if len(p.current) >= l.opts.Buffer {
+		l.hand(p)
+	}
 }
 
 // hand gives p's buffer to the writer, or drops its lines when the writer is

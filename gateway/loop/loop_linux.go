@@ -42,6 +42,7 @@ type Group struct {
 	loops  []*Loop
 	next   atomic.Uint32
 	closed atomic.Bool
+	clock  func() int64
 	asleep atomic.Bool   // the monitor is
 	alarm  chan struct{} // wakes it
 }
@@ -57,6 +58,7 @@ type Loop struct {
 	turn   atomic.Pointer[turn] // of the goroutine that runs the loop
 	asked  atomic.Bool          // the monitor looked; the loop answers by clearing it
 	waits  atomic.Bool          // in the kernel
+	now    atomic.Int64         // of the clock, when the last events were taken
 	mu     sync.Mutex           // of posted and freed
 	posted []func() *Task
 	freed  bool // the descriptors are others' now
@@ -78,9 +80,9 @@ const (
 	over              // another goroutine has the loop now
 )
 
-// New starts n loops.
-func New(n int) (*Group, error) {
-	g := &Group{alarm: make(chan struct{}, 1)}
+// New starts n loops, whose time is the clock's.
+func New(n int, clock func() int64) (*Group, error) {
+	g := &Group{clock: clock, alarm: make(chan struct{}, 1)}
 	for id := range n {
 		l, err := newLoop(g, id)
 		if err != nil {
@@ -192,6 +194,7 @@ func (l *Loop) receive() {
 	l.waits.Store(true)
 	n, err := syscall.EpollWait(l.ep, l.events[:], wait)
 	l.waits.Store(false)
+	l.now.Store(l.group.clock())
 	if l.group.asleep.Load() {
 		l.group.rouse()
 	}
@@ -344,13 +347,23 @@ func (g *Group) rouse() {
 // itself to call.
 type Task struct {
 	loop   *Loop
-	turn   *turn // under which it runs; nil at its end
+	turn   *turn // under which it runs
 	resume func() (*Conn, bool)
 	yield  func(*Conn) bool
 }
 
 // Loop is where the task runs.
 func (t *Task) Loop() *Loop { return t.loop }
+
+// Now is a recent time of the group's clock. While a loop deals with the events
+// of one moment it is the same for all its tasks, as in nginx: reading a clock
+// takes its time. A task that has left its loop reads it anew.
+func (t *Task) Now() int64 {
+	if t.turn.state.Load() == over {
+		return t.loop.group.clock()
+	}
+	return t.loop.now.Load()
+}
 
 // Later lets the tasks that are ready get ahead.
 func (t *Task) Later() { t.yield(nil) }

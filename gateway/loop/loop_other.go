@@ -18,7 +18,7 @@ type (
 	Conn  struct{ net.Conn }
 )
 
-func New(int) (*Group, error) { return &Group{}, nil }
+func New(int, func() int64) (*Group, error) { return &Group{}, nil }
 
 func (*Group) Close()                        {}
 func (*Group) Go(*Conn, func(t *Task)) error { return errors.ErrUnsupported }
@@ -27,6 +27,7 @@ func (*Loop) ID() int { return 0 }
 
 func (*Task) Loop() *Loop { return nil }
 func (*Task) Later()      {}
+func (*Task) Now() int64  { return 0 }
 func (*Task) Leave()      {}
 
 func Take(*net.TCPConn) (*Conn, error) { return nil, errors.ErrUnsupported }

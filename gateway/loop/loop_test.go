@@ -19,9 +19,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var begin = time.Now()
+
+func clock() int64 { return int64(time.Since(begin)) }
+
 // group makes loops that end with the test.
 func group(t testing.TB, n int) *Group {
-	g, err := New(n)
+	g, err := New(n, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +258,7 @@ func TestAfterLeave(t *testing.T) {
 // TestDeadlineAfterClose: a deadline that passes when the loops have ended
 // touches nobody's descriptors.
 func TestDeadlineAfterClose(t *testing.T) {
-	g, err := New(1)
+	g, err := New(1, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,6 +286,25 @@ func TestDeadlineAfterClose(t *testing.T) {
 		t.Error("posted to a loop that has ended")
 	}
 	c.Close()
+}
+
+// TestNow: time goes on between events, and for who has left.
+func TestNow(t *testing.T) {
+	g := group(t, 1)
+	c, _ := pair(t)
+	start(t, g, c, func(task *Task) {
+		first := task.Now()
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond)) // a wait, whatever comes
+		_, _ = read(c, make([]byte, 1))
+		second := task.Now()
+		if second <= first || task.Now() != second {
+			t.Errorf("%d, then %d, then %d", first, second, task.Now())
+		}
+		task.Leave()
+		if third := task.Now(); third <= second || task.Now() == third {
+			t.Errorf("%d, then %d after the task has left", second, third)
+		}
+	})
 }
 
 func TestDeadline(t *testing.T) {

@@ -78,6 +78,30 @@ func (b *reqBody) whole() ([]byte, bool) {
 	return b.c.w.in[b.c.r : b.c.r+int(b.left)], true
 }
 
+// gather reads the rest of a short body into the buffer, and reports whether it
+// took time: the upstream gets the request in one piece then, as from nginx
+// (proxy_request_buffering). A failure shows when the body is read.
+func (b *reqBody) gather() (took bool) {
+	c := b.c
+	if b.chunked || b.err != nil || b.eof.Load() || c.fd >= 0 || c.lease != nil || b.left > int64(len(c.w.in)-c.r) {
+		return false
+	}
+	for int64(c.n-c.r) < b.left {
+		err := b.ask()
+		n := 0
+		if err == nil {
+			n, err = c.readBody(c.w.in[c.n:])
+		}
+		if err != nil {
+			_ = b.fail(err)
+			return true
+		}
+		c.n += n
+		took = true
+	}
+	return took
+}
+
 // skip drops what whole returned.
 func (b *reqBody) skip() {
 	b.c.r += int(b.left)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"sluice/gateway/lane"
 	"sluice/gateway/loop"
 )
 
@@ -365,3 +366,19 @@ func (c *conn) yield() {
 
 // looped reports whether a loop serves the connection.
 func (c *conn) looped() bool { return c != nil && c.task != nil && !c.lc.Ordinary() }
+
+// now is nano, or a recent reading of it that others made do with.
+func (c *conn) now() int64 {
+	if c != nil && c.task != nil {
+		return c.task.Now()
+	}
+	return nano()
+}
+
+// lane is where the connection's requests are counted.
+func (c *conn) lane() int {
+	if c.task != nil {
+		return c.task.Loop().ID() % lane.N
+	}
+	return lane.Here()
+}

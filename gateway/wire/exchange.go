@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"io"
 	"time"
+
+	"sluice/gateway/lane"
 )
 
 // Handler serves one exchange: it ends with exactly one call of x.Send or
@@ -45,6 +47,14 @@ func (x *Exchange) Leave() {
 	}
 }
 
+// Lane is the lane (gateway/lane) to count the request on.
+func (x *Exchange) Lane() int {
+	if x.conn == nil {
+		return lane.Here()
+	}
+	return x.conn.lane()
+}
+
 // Began is when the head of the request was complete.
 func (x *Exchange) Began() time.Time {
 	if x.conn == nil {
@@ -62,7 +72,7 @@ func (x *Exchange) Ended() time.Time {
 		return time.Now()
 	}
 	if x.ended = x.whole; x.ended == 0 {
-		x.ended = nano()
+		x.ended = x.conn.now()
 	}
 	return x.conn.srv.date.wall(x.ended)
 }

@@ -662,3 +662,45 @@ func TestRequestsPerConnection(t *testing.T) {
 	}
 	c.end()
 }
+
+// TestShortBodyInOnePiece: the upstream gets a request with a short body at
+// once, however it came and whoever looked at its beginning.
+func TestShortBodyInOnePiece(t *testing.T) {
+	got := make(chan string, 1)
+	up := raw(t, func(nc net.Conn, _ *bufio.Reader) {
+		b := make([]byte, 64<<10)
+		n, _ := nc.Read(b)
+		got <- string(b[:n])
+		_, _ = io.WriteString(nc, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+	})
+	body := strings.Repeat("0123456789", 1000)
+	engines(t, func(t *testing.T, engine string) {
+		for name, edit := range map[string]func(x *Exchange, out *Outgoing){
+			"untouched": nil,
+			"looked at": func(x *Exchange, out *Outgoing) {
+				head := make([]byte, 100)
+				if _, err := io.ReadFull(x.Req.Body, head); err != nil {
+					t.Error(err)
+				}
+				out.Body = Rejoin(head, x.Req.Body)
+			},
+		} {
+			addr, _, _ := startProxy(t, engine, up, func(p *proxy, _ *Server) { p.edit = edit })
+			for _, pieces := range [][]string{{body}, {"", body}, {body[:5], body[5:900], body[900:]}} {
+				c := dial(t, addr)
+				rest := "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\nConnection: close\r\n\r\n"
+				for _, piece := range pieces {
+					c.send(rest + piece)
+					rest = ""
+					<-time.After(5 * time.Millisecond) // so that they arrive one by one
+				}
+				if in := <-got; !strings.HasSuffix(in, "\r\n\r\n"+body) {
+					t.Errorf("%s, %d pieces: %d bytes came first", name, len(pieces), len(in))
+				}
+				if r, b := c.response("POST"); r.StatusCode != 200 || b != "ok" {
+					t.Errorf("%s, %d pieces: %d %q", name, len(pieces), r.StatusCode, b)
+				}
+			}
+		}
+	})
+}

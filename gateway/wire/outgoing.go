@@ -107,6 +107,10 @@ func (t *trip) length() (int64, []byte) {
 			}
 			return int64(len(data)), data
 		}
+	case *rejoined:
+		if data, ok := b.whole(); ok && len(o.Trailer.fieldsOf()) == 0 {
+			return int64(len(data)), data
+		}
 	}
 	if o.ContentLength == 0 {
 		return 0, nil

@@ -30,6 +30,28 @@ func (r *rejoined) Read(p []byte) (int, error) {
 	return r.rest.Read(p)
 }
 
+// whole returns the body without reading it, if it is short and in memory as a
+// whole.
+func (r *rejoined) whole() ([]byte, bool) {
+	b, ok := r.rest.(*reqBody)
+	if !ok {
+		return nil, false
+	}
+	rest, ok := b.whole()
+	if !ok || r.head.Len()+len(rest) > copySize {
+		return nil, false
+	}
+	return append(bytes.Clone(peekReader(&r.head)), rest...), true
+}
+
+// skip drops what whole returned.
+func (r *rejoined) skip() {
+	r.head.Reset(nil)
+	if b, ok := r.rest.(*reqBody); ok && !b.eof.Load() {
+		b.skip()
+	}
+}
+
 // lend makes r readable by another goroutine until the exchange ends.
 func (r *rejoined) lend() (io.Reader, error) {
 	b, ok := r.rest.(*reqBody)

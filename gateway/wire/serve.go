@@ -39,7 +39,7 @@ func (c *conn) parse() bool {
 	c.headEnd = c.r
 	c.w.body.start(c, &x.Req, &c.w.f)
 	c.w.head = x.Req.Method == "HEAD"
-	x.began, x.ended, x.whole = nano(), 0, 0
+	x.began, x.ended, x.whole = c.now(), 0, 0
 	c.enterAt(phaseServe, x.began)
 	if v != nil {
 		c.refuse(v)
@@ -105,7 +105,7 @@ func (c *conn) serve() {
 	x := &c.w.x
 	c.parsed = false
 	c.served++
-	c.srv.requests.Add(1)
+	c.srv.requests.AddAt(c.lane(), 1)
 	c.srv.Handler.Serve(x)
 	if !c.answered || c.srv.stopping.Load() {
 		c.close = true
@@ -135,7 +135,7 @@ func (c *conn) tidy() {
 	x.Context, x.Sender, x.conn = nil, nil, nil
 	c.scan = headScan{}
 	if x.ended == 0 {
-		x.ended = nano()
+		x.ended = c.now()
 	}
 	c.enterAt(phaseIdle, x.ended)
 }

@@ -189,7 +189,7 @@ func (s *Server) listen(ln net.Listener) (err error) {
 	}
 	s.listeners[ln] = struct{}{}
 	if _, ok := ln.(*net.TCPListener); ok && s.loops == nil && s.Engine == Loops {
-		s.loops, err = loop.New(lane.N)
+		s.loops, err = loop.New(lane.N, nano)
 	}
 	return err
 }

@@ -75,9 +75,17 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 	if p.opts.TLS != nil {
 		x.Leave()
 	}
+	late := !out.Soon || x.conn == nil
+	body := out.Body
+	if r, ok := body.(*rejoined); ok {
+		body = r.rest
+	}
+	if b, ok := body.(*reqBody); ok {
+		late = b.gather() || late
+	}
 	start := x.began
-	if !out.Soon || x.conn == nil {
-		start = nano()
+	if late {
+		start = x.conn.now()
 	}
 	var task *loop.Task
 	if x.conn.looped() {
@@ -156,7 +164,7 @@ func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int
 	t.build()
 	u.watch()
 	err := u.exchange()
-	t.headAt = nano()
+	t.headAt = x.conn.now()
 	x.arrived = t.headAt
 	tm := Timing{Header: time.Duration(t.headAt - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
 	if err == nil {

@@ -109,6 +109,10 @@ func (t *trip) consumed() {
 		if !o.eof.Load() && !t.stream {
 			o.skip()
 		}
+	case *rejoined:
+		if !t.stream {
+			o.skip()
+		}
 	}
 }
 
