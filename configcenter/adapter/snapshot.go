@@ -110,7 +110,8 @@ func (m maintenance) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashK
 }
 
 // sum is etcd's checksum of its keys up to a revision. Of what is older than
-// the compaction it has only what is seen at that revision, if anything is.
+// the compaction it has only what is seen at that revision, if an etcd would
+// keep anything when it was compacted there.
 func sum(tx mvcc.Tx, rev int64) (uint32, error) {
 	type place struct{ rev, sub int64 }
 	seen := map[place]bool{}
@@ -118,8 +119,14 @@ func sum(tx mvcc.Tx, rev int64) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
+	ended, err := endedAt(tx, rev)
+	if err != nil {
+		return 0, err
+	}
+	keeps := false
 	for i := range now {
 		seen[place{now[i].Rev, now[i].Sub}] = true
+		keeps = keeps || !ended[string(now[i].Key)]
 	}
 	compact := tx.State().Compact
 	sum := crc32.New(crc32.MakeTable(crc32.Castagnoli))
@@ -128,7 +135,7 @@ func sum(tx mvcc.Tx, rev int64) (uint32, error) {
 		if err != nil {
 			return 0, err
 		}
-		if row.Rev <= compact && len(seen) > 0 && !seen[place{row.Rev, row.Sub}] {
+		if row.Rev <= compact && keeps && !seen[place{row.Rev, row.Sub}] {
 			continue
 		}
 		k, v, err := kept(&row)
@@ -139,6 +146,22 @@ func sum(tx mvcc.Tx, rev int64) (uint32, error) {
 		sum.Write(v)
 	}
 	return sum.Sum32(), nil
+}
+
+// endedAt returns the keys that a revision deleted. An etcd that looks for what a
+// compaction there would keep finds their ends, and not that the same revision
+// put some of them again.
+func endedAt(tx mvcc.Tx, rev int64) (map[string]bool, error) {
+	ended := map[string]bool{}
+	for row, err := range rows(tx, rev-1, rev) {
+		if err != nil {
+			return nil, err
+		}
+		if row.Deleted {
+			ended[string(row.Key)] = true
+		}
+	}
+	return ended, nil
 }
 
 // Hash is that of the keys, as there is nothing else that all stores have.

@@ -1,6 +1,7 @@
 package adapter_test
 
 import (
+	"slices"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -51,4 +52,49 @@ func TestCompactAtPutAfterDelete(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The hash is etcd's also at a revision at which all keys that are there were
+// deleted and put again by one transaction: an etcd then finds nothing that a
+// compaction would keep, and counts all that an earlier one left.
+func TestHashAtPutAfterDelete(t *testing.T) {
+	want := hashesAtPutAfterDelete(t, dial(t, realEtcd(t)))
+	for _, kind := range backendtest.Kinds {
+		t.Run(kind.Name, func(t *testing.T) {
+			t.Parallel()
+			if got := hashesAtPutAfterDelete(t, dial(t, serve(t, kind.Open(t)))); !slices.Equal(got, want) {
+				t.Errorf("got %d, want %d", got, want)
+			}
+		})
+	}
+}
+
+// hashesAtPutAfterDelete writes up to revision 8, and returns the hashes of those
+// after the compaction at the fourth.
+func hashesAtPutAfterDelete(t *testing.T, s *side) (hashes []uint32) {
+	t.Helper()
+	ctx := t.Context()
+	put := func(key string) {
+		t.Helper()
+		must(s.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: []byte("1")}))(t)
+	}
+	put("/a")
+	put("/b")
+	put("/a")
+	must(s.Compact(ctx, &pb.CompactionRequest{Revision: 4, Physical: true}))(t)
+	put("/b")
+	must(s.Txn(ctx, &pb.TxnRequest{Success: []*pb.RequestOp{
+		{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("/"), RangeEnd: []byte{0}}}},
+		{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("/a"), Value: []byte("2")}}},
+	}}))(t)
+	put("/b")
+	must(s.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: []byte("/"), RangeEnd: []byte{0}}))(t)
+	for rev := int64(5); rev <= 8; rev++ {
+		r := must(s.HashKV(ctx, &pb.HashKVRequest{Revision: rev}))(t)
+		if r.CompactRevision != 4 || r.HashRevision != rev {
+			t.Errorf("at %d: %v", rev, r)
+		}
+		hashes = append(hashes, r.Hash)
+	}
+	return hashes
 }
