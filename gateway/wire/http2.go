@@ -13,6 +13,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -89,7 +90,9 @@ func (p *http2Peer) do(x *Exchange, out *Outgoing, resp *Response) (Timing, erro
 		hr, err = p.t.RoundTrip(req)
 	}
 	tm.Header = time.Duration(nano() - start)
+	up := uploadOf(req)
 	if err != nil {
+		up.end()
 		timer.Stop()
 		cancel(nil)
 		return tm, p.explain(ctx, parent, err)
@@ -98,7 +101,7 @@ func (p *http2Peer) do(x *Exchange, out *Outgoing, resp *Response) (Timing, erro
 	copyFields(&resp.Header, hr.Header)
 	// The transport does not notice the end of ctx while it waits for our body.
 	stop := context.AfterFunc(ctx, func() { hr.Body.Close() })
-	resp.Body = &http2Body{stop: stop, r: hr, resp: resp, p: p, ctx: ctx, parent: parent, cancel: cancel, timer: timer, wait: wait}
+	resp.Body = &http2Body{stop: stop, r: hr, resp: resp, up: up, p: p, ctx: ctx, parent: parent, cancel: cancel, timer: timer, wait: wait}
 	return tm, nil
 }
 
@@ -204,7 +207,7 @@ func (p *http2Peer) body(req *http.Request, x *Exchange, out *Outgoing, timer *t
 	default:
 		src, req.ContentLength = b, out.ContentLength
 	}
-	req.Body = &http2Upload{src: src, req: req, out: out, timer: timer, wait: wait}
+	req.Body = &http2Upload{src: src, req: req, trailer: out.Trailer, timer: timer, wait: wait}
 	return nil
 }
 
@@ -213,23 +216,50 @@ func (p *http2Peer) body(req *http.Request, x *Exchange, out *Outgoing, timer *t
 type http2Upload struct {
 	src   io.Reader
 	req   *http.Request
-	out   *Outgoing
 	timer *time.Timer
 	wait  time.Duration
+
+	mu      sync.Mutex
+	trailer *Header // of the client's request; nil: none, or the exchange has ended
+}
+
+// uploadOf is the body of a request that was made here; nil for none.
+func uploadOf(req *http.Request) *http2Upload {
+	if req == nil {
+		return nil
+	}
+	b, _ := req.Body.(*http2Upload)
+	return b
+}
+
+// end takes the client's request away: it is reused.
+func (b *http2Upload) end() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trailer = nil
 }
 
 func (b *http2Upload) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.timer.Reset(b.wait)
-	if err == io.EOF && b.out.Trailer != nil {
-		for _, f := range b.out.Trailer.fields {
-			k := http.CanonicalHeaderKey(f.Name)
-			if _, ok := b.req.Trailer[k]; ok {
-				b.req.Trailer[k] = append(b.req.Trailer[k], f.Value)
-			}
-		}
+	if err == io.EOF {
+		b.takeTrailer()
 	}
 	return n, err
+}
+
+func (b *http2Upload) takeTrailer() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.trailer.fieldsOf() {
+		k := http.CanonicalHeaderKey(f.Name)
+		if _, ok := b.req.Trailer[k]; ok {
+			b.req.Trailer[k] = append(b.req.Trailer[k], strings.Clone(f.Value))
+		}
+	}
 }
 
 // Close makes a pending Read return, where the source can do that.
@@ -253,6 +283,7 @@ func copyFields(h *Header, from http.Header) {
 
 // http2Body is the body of a response.
 type http2Body struct {
+	up          *http2Upload
 	r           *http.Response
 	resp        *Response
 	p           *http2Peer
@@ -285,6 +316,7 @@ func (b *http2Body) Close() error {
 	b.stop()
 	b.cancel(nil) // first: Close may wait for the upload otherwise
 	err := b.r.Body.Close()
+	b.up.end()
 	if b.err == nil {
 		b.err = errors.New("body was closed")
 	}
