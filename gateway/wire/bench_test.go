@@ -179,6 +179,7 @@ func FuzzRequest(f *testing.F) {
 		f.Add([]byte(e.raw))
 	}
 	f.Add([]byte(longHead))
+	f.Add([]byte("GET http://0%80 HTTP/1.0\r\nHost: a\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, in []byte) { compareRequest(t, in) })
 }
 
@@ -205,7 +206,9 @@ func compareRequest(t *testing.T, in []byte) {
 	if std.Method != r.Method || std.ProtoMinor != r.Minor {
 		t.Fatalf("method %q %d, net/http %q %d", r.Method, r.Minor, std.Method, std.ProtoMinor)
 	}
-	if std.Host != r.Host && r.Target != "*" {
+	// net/http decodes a host within an absolute target; here it stays as it was
+	// sent, as in the Host field, and so matches no other.
+	if std.Host != r.Host && r.Target != "*" && !strings.Contains(r.Host, "%") {
 		t.Fatalf("host %q, net/http %q in %q", r.Host, std.Host, in)
 	}
 	if got := std.URL.RequestURI(); strings.HasPrefix(std.RequestURI, "/") && std.RequestURI != r.Target {
