@@ -112,8 +112,13 @@ func (u *upConn) adopt(t *loop.Task) {
 	if !ok {
 		return
 	}
-	if lc, err := loop.Take(tc); err == nil && lc.Bind(t) == nil {
-		u.lc, u.nc, u.raw = lc, lc, rawConn(lc)
+	lc, err := loop.Take(tc)
+	if err != nil {
+		return
+	}
+	u.lc, u.nc, u.raw = lc, lc, rawConn(lc)
+	if lc.Bind(t) != nil {
+		_, _ = lc.Part() // the kernel is out of something: it serves without the loop
 	}
 }
 

@@ -212,7 +212,10 @@ func TestGauges(t *testing.T) {
 		`apisix_node_info{hostname="host",version="3.18.0"} 1`,
 		`apisix_upstream_status{name="/apisix/routes/1",ip="127.0.0.1",port="1980"} 0`,
 		`apisix_http_requests_total 1.2345678e+07`)
-	expect(t, scrape(t, e), "apisix_nginx_metric_errors_total 4") // two of each scrape
+	// Two of each scrape; whether this one's are in it already is a matter of order.
+	if text := scrape(t, e); !regexp.MustCompile(`(?m)^apisix_nginx_metric_errors_total [24]$`).MatchString(text) {
+		t.Errorf("errors are not counted:\n%s", text)
+	}
 }
 
 func TestAPI(t *testing.T) {
