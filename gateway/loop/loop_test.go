@@ -33,6 +33,9 @@ func group(t testing.TB, n int) *Group {
 	return g
 }
 
+// ends has the other end of each connection of pair.
+var ends sync.Map
+
 // pair is a connection and its other end.
 func pair(t testing.TB) (*Conn, *net.TCPConn) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,6 +56,7 @@ func pair(t testing.TB) (*Conn, *net.TCPConn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { far.Close() })
+	ends.Store(c, far)
 	_ = far.SetDeadline(time.Now().Add(20 * time.Second)) // a test that fails ends
 	return c, far.(*net.TCPConn)
 }
@@ -60,7 +64,16 @@ func pair(t testing.TB) (*Conn, *net.TCPConn) {
 // start runs f as a task, which closes c at its end.
 func start(t testing.TB, g *Group, c *Conn, f func(*Task)) {
 	done := make(chan struct{})
-	t.Cleanup(func() { <-done }) // before the group is closed
+	t.Cleanup(func() { // before the group is closed
+		if far, ok := ends.LoadAndDelete(c); ok {
+			far.(net.Conn).Close()
+		}
+		select {
+		case <-done:
+		case <-time.After(30 * time.Second):
+			t.Error("a task does not end")
+		}
+	})
 	if err := g.Go(c, func(task *Task) {
 		defer close(done)
 		defer c.Close()
@@ -292,7 +305,9 @@ func TestDeadlineAfterClose(t *testing.T) {
 func TestNow(t *testing.T) {
 	g := group(t, 1)
 	c, _ := pair(t)
+	ran := make(chan struct{})
 	start(t, g, c, func(task *Task) {
+		defer close(ran)
 		first := task.Now()
 		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond)) // a wait, whatever comes
 		_, _ = read(c, make([]byte, 1))
@@ -305,6 +320,7 @@ func TestNow(t *testing.T) {
 			t.Errorf("%d, then %d after the task has left", second, third)
 		}
 	})
+	<-ran
 }
 
 func TestDeadline(t *testing.T) {
@@ -396,7 +412,7 @@ func TestPart(t *testing.T) {
 // TestWriteThenWait: what is handed over is written before the wait, and what
 // did not fit is told.
 func TestWriteThenWait(t *testing.T) {
-	for name, size := range map[string]int{"small": 10, "too large": 64 << 20} {
+	for name, size := range map[string]int{"small": 10, "too large": 16 << 20} {
 		t.Run(name, func(t *testing.T) {
 			g := group(t, 1)
 			c, far := pair(t)

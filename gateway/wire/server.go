@@ -48,7 +48,7 @@ type Server struct {
 	Timeouts Timeouts
 	// Requests is how many requests one connection may make; 0: 1000, below 0: no limit.
 	Requests int
-	Engine   string // Loops (default), Parked or Plain
+	Engine   string // Parked (default), Loops or Plain
 	// BadRequest makes the answer to a request that the engine refuses. x.Req
 	// holds what was understood of it. Nil: a short page.
 	BadRequest func(x *Exchange, status int) *Response
@@ -115,7 +115,7 @@ func (s *Server) setup() {
 		orDefault(&t.Linger, 5*time.Second)
 		orDefault(&t.HalfClosed, 5*time.Second)
 		orDefault(&s.Requests, 1000)
-		orDefault(&s.Engine, Loops)
+		orDefault(&s.Engine, Parked)
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*conn]struct{}{}
 		s.empty = make(chan struct{})
