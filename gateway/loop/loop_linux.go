@@ -70,8 +70,12 @@ type Loop struct {
 	later  queue[*Task] // ready, behind all others
 }
 
-// turn is a goroutine's right to run a loop.
-type turn struct{ state atomic.Int32 }
+// turn is a goroutine's right to run a loop. A task may run under the turn of a
+// loop that it no longer belongs to, when an event of before overtakes its move.
+type turn struct {
+	loop  *Loop
+	state atomic.Int32
+}
 
 // The states of a turn.
 const (
@@ -111,7 +115,7 @@ func newLoop(g *Group, id int) (*Loop, error) {
 		return nil, fmt.Errorf("eventfd: %w", errno)
 	}
 	l := &Loop{id: id, group: g, ep: ep, bell: int(bell)}
-	l.turn.Store(new(turn))
+	l.turn.Store(&turn{loop: l})
 	if err := l.watch(l.bell, syscall.EPOLLIN); err != nil {
 		l.free()
 		return nil, err
@@ -277,14 +281,14 @@ func (l *Loop) finish(t *Task, c *Conn, more bool) {
 	}
 }
 
-// pass gives the turn to a new goroutine, if it is old's and a task has it.
-func (l *Loop) pass(old *turn) {
-	if old == nil || !old.state.CompareAndSwap(lent, over) {
+// pass gives the turn to a new goroutine, if a task has it.
+func (old *turn) pass() {
+	if !old.state.CompareAndSwap(lent, over) {
 		return
 	}
-	t := new(turn)
-	l.turn.Store(t)
-	go l.run(t)
+	t := &turn{loop: old.loop}
+	t.loop.turn.Store(t)
+	go t.loop.run(t)
 }
 
 // monitor passes on the turn of tasks that do not come to an end.
@@ -329,7 +333,7 @@ func (l *Loop) look() bool {
 		return false
 	}
 	if l.asked.Swap(true) {
-		l.pass(l.turn.Load())
+		l.turn.Load().pass()
 	}
 	return true
 }
@@ -371,7 +375,7 @@ func (t *Task) Later() { t.yield(nil) }
 // Leave is to be called before what may take long, or waits for something that
 // is not a Conn: another goroutine runs the loop from now on. The task comes
 // back to the loop when it waits for a Conn.
-func (t *Task) Leave() { t.loop.pass(t.turn) }
+func (t *Task) Leave() { t.turn.pass() }
 
 var errClosed = errors.New("loop: closed")
 
