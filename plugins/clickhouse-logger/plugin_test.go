@@ -1,10 +1,7 @@
 package clickhouselogger
 
 import (
-	"encoding/json"
-	"log/slog"
 	"slices"
-	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -32,20 +29,8 @@ func TestFailure(t *testing.T) {
 	plugintest.Complain(t, &Plugin, plugintest.Env(), `{"endpoint_addr":"`+sink.URL+`",`+rest, "server returned status code[500]")
 }
 
-// TestNoAddress: a secret may hold nothing, which the schema has not seen.
 func TestNoAddress(t *testing.T) {
-	env := plugintest.Env()
-	var text strings.Builder
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
-	p, err := Plugin.New(json.RawMessage(`{"endpoint_addr":"","batch_max_size":1}`), env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(plugintest.Served("/"))
-	p.Close()
-	if !strings.Contains(text.String(), "unsupported protocol scheme") {
-		t.Errorf("the log is %q", &text)
-	}
+	plugintest.NoAddress(t, &Plugin, `{"endpoint_addr":"","batch_max_size":1}`)
 }
 
 func TestConfiguration(t *testing.T) {

@@ -1,12 +1,9 @@
 package elasticsearchlogger
 
 import (
-	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -88,20 +85,8 @@ func TestFailure(t *testing.T) {
 		"elasticsearch server returned status: 500, body: no")
 }
 
-// TestNoAddress: a secret may hold nothing, which the schema has not seen.
 func TestNoAddress(t *testing.T) {
-	env := plugintest.Env()
-	var text strings.Builder
-	env.Log = slog.New(slog.NewTextHandler(&text, nil))
-	p, err := Plugin.New(json.RawMessage(`{"endpoint_addr":"","field":{"index":"i"},"batch_max_size":1}`), env)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Log(plugintest.Served("/"))
-	p.Close()
-	if !strings.Contains(text.String(), "unsupported protocol scheme") {
-		t.Errorf("the log is %q", &text)
-	}
+	plugintest.NoAddress(t, &Plugin, `{"endpoint_addr":"","field":{"index":"i"},"batch_max_size":1}`)
 }
 
 func TestConfiguration(t *testing.T) {

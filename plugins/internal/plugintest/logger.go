@@ -1,6 +1,7 @@
 package plugintest
 
 import (
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net"
@@ -153,4 +154,22 @@ func Sent(l net.Listener) <-chan string {
 		got <- string(b)
 	}()
 	return got
+}
+
+// NoAddress checks that an instance whose address comes from a secret that holds
+// nothing, which the schema has not seen, says so and goes on.
+func NoAddress(t *testing.T, spec *plugins.Spec, conf string) {
+	t.Helper()
+	env := Env()
+	var text strings.Builder
+	env.Log = slog.New(slog.NewTextHandler(&text, nil))
+	p, err := spec.New(json.RawMessage(conf), env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Log(Served("/"))
+	p.Close()
+	if !strings.Contains(text.String(), "unsupported protocol scheme") {
+		t.Errorf("the log is %q", &text)
+	}
 }
