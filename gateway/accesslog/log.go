@@ -142,6 +142,9 @@ func (l *Log) hand(p *part) {
 		p.current = l.empty()
 	default:
 		l.dropped.Add(p.count)
+		if cap(p.current) > l.opts.Buffer { // a rare huge line should not hold its memory
+			p.current = l.empty()
+		}
 	}
 	p.current, p.count = p.current[:0], 0
 }
