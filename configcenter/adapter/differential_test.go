@@ -279,8 +279,14 @@ func (p *pairing) lease() {
 	}
 }
 
+// compact comes after every watch has told of what it may compact: what a key was
+// before an event is known no more from then on, to whichever side is later.
 func (p *pairing) compact() {
 	p.sync()
+	told := p.rev
+	for _, w := range p.watches {
+		w.settle()
+	}
 	r := &pb.CompactionRequest{Revision: p.rev - 20 - int64(p.random.IntN(10)), Physical: p.maybe(70)}
 	switch {
 	case p.maybe(10):
@@ -288,7 +294,7 @@ func (p *pairing) compact() {
 	case p.maybe(10):
 		r.Revision = p.compacted
 	case p.maybe(5):
-		r.Revision = p.rev
+		r.Revision = told
 	}
 	if r.Revision < 1 || p.deadly[r.Revision] {
 		return
