@@ -287,7 +287,7 @@ type Sluice struct {
 	StoreTLS          StoreTLS `conf:"store_tls"`
 	StoreQuota        Size     `conf:"store_quota"`
 	Cluster           Cluster  `conf:"cluster"`
-	Engine            string   `conf:"engine"` // parked, loops or plain
+	Engine            string   `conf:"engine"` // loops, parked or plain
 	Log               struct {
 		Format string `conf:"format"` // text or json
 		Level  string `conf:"level"`  // debug, info, warn or error; "" follows error_log_level

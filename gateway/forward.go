@@ -3,10 +3,12 @@ package gateway
 import (
 	"errors"
 	"io"
+	"strconv"
 	"time"
 
 	"sluice/balancer"
 	"sluice/configcenter/resource"
+	"sluice/gateway/uri"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -25,19 +27,31 @@ func (w *walk) forward() (*plugins.Reply, error) {
 	if err := w.outgoing(tries > 1); err != nil {
 		return nil, err
 	}
-	if w.UpstreamScheme != w.up.scheme && w.up.set.Portless() && defaultPort(w.UpstreamScheme) != defaultPort(w.up.scheme) {
+	if w.UpstreamScheme != w.up.scheme && w.up.set.Portless() && uri.DefaultPort(w.UpstreamScheme) != uri.DefaultPort(w.up.scheme) {
 		w.Log().Error("a node without port cannot be used with another scheme", "upstream", w.up.key, "scheme", w.UpstreamScheme)
 		return &plugins.Reply{Status: 503}, nil
 	}
-	key := w.up.hashKey(w)
-	deadline := w.up.deadline(w.Start)
-	var failed error
-	for n := 0; n < tries; n++ {
-		if n > 0 && !deadline.IsZero() && w.g.o.Now().After(deadline) {
+	w.course = course{tries: tries, nodes: nodes, key: w.up.hashKey(w), deadline: w.up.deadline(w.Start)}
+	return w.attempts()
+}
+
+// course is how far the search for a node that answers has come.
+type course struct {
+	n, tries int
+	nodes    int // of the upstream
+	key      uint64
+	deadline time.Time
+	failed   error // the last try
+}
+
+// attempts makes the tries that are left.
+func (w *walk) attempts() (*plugins.Reply, error) {
+	for c := &w.course; c.n < c.tries; c.n++ {
+		if c.n > 0 && !c.deadline.IsZero() && w.g.o.Now().After(c.deadline) {
 			break
 		}
-		ep := w.up.set.Pick(key, w.tried)
-		if ep == nil && nodes == 1 && n > 0 {
+		ep := w.up.set.Pick(c.key, w.tried)
+		if ep == nil && c.nodes == 1 && c.n > 0 {
 			ep = w.tried[0] // the only node is tried again
 		}
 		if ep == nil {
@@ -49,23 +63,46 @@ func (w *walk) forward() (*plugins.Reply, error) {
 			w.Tries = w.Tries[:len(w.Tries)-1] // never made
 			return rep, err
 		}
-		fault, err := w.try(ep)
-		if err == nil {
-			return nil, nil
+		if err := w.try(ep); err == nil || err == wire.ErrPending {
+			return nil, err
 		}
-		failed = err
-		w.out.Soon = false
-		last := n+1 == tries || !w.again(failed)
-		t := &w.Tries[len(w.Tries)-1]
-		ep.Done(balancer.Outcome{Fault: fault, Final: last, Status: t.Status, Latency: t.Header})
-		if last {
+		if !w.another() {
 			break
 		}
 	}
-	if failed == nil {
+	return w.failure()
+}
+
+// resume goes on when the answer to the last try is there.
+func (w *walk) resume() (*plugins.Reply, error) {
+	timing, err := w.x.Answer()
+	switch err = w.tell(timing, err); {
+	case err == nil || err == wire.ErrPending:
+		return nil, err
+	case !w.another():
+		return w.failure()
+	}
+	w.course.n++
+	return w.attempts()
+}
+
+// another tells the node of the last try that it failed, and reports whether
+// there may be another one.
+func (w *walk) another() bool {
+	c := &w.course
+	w.out.Soon = false
+	last := c.n+1 == c.tries || !w.again(c.failed)
+	t := &w.Tries[len(w.Tries)-1]
+	w.tried[len(w.tried)-1].Done(balancer.Outcome{Fault: fault(c.failed), Final: last, Status: t.Status, Latency: t.Header})
+	return !last
+}
+
+// failure is the end of a search in vain.
+func (w *walk) failure() (*plugins.Reply, error) {
+	if w.course.failed == nil {
 		return &plugins.Reply{Status: 502}, nil
 	}
-	return nil, failed
+	return nil, w.course.failed
 }
 
 // choose settles the upstream: a plugin's choice, or the route's.
@@ -170,30 +207,44 @@ func (w *walk) beforeProxy(ep *balancer.Endpoint) (*plugins.Reply, error) {
 }
 
 // try makes one attempt at a node. After a failure the caller tells the node.
-func (w *walk) try(ep *balancer.Endpoint) (balancer.Fault, error) {
+func (w *walk) try(ep *balancer.Endpoint) error {
 	if w.UpstreamHost != "" {
 		w.out.Host = w.UpstreamHost
 	}
 	w.sendBody()
-	t := &w.Tries[len(w.Tries)-1]
 	ep.Begin()
-	timing, err := w.up.peer(w, ep).Do(w.x, &w.out, &w.x.Resp)
+	return w.tell(w.up.peer(w, ep).Do(w.x, &w.out, &w.x.Resp))
+}
+
+// tell notes what came of a try.
+func (w *walk) tell(timing wire.Timing, err error) error {
+	if err == wire.ErrPending {
+		return err
+	}
+	t := &w.Tries[len(w.Tries)-1]
 	t.Connect, t.Header = timing.Connect, timing.Header
 	if err == nil {
 		t.Status = w.x.Resp.Status
-		w.open = ep
+		w.open = w.tried[len(w.tried)-1]
 		w.ReplySource = "upstream"
-		return balancer.None, nil
+		return nil
 	}
 	t.Status, t.Total = 502, timing.Header
 	var e *wire.Error
 	if errors.As(err, &e) {
-		t.Status = faultStatus(e)
-		if e.Kind == wire.Timeout {
-			return balancer.Timeout, err
-		}
+		t.Status = e.Status()
 	}
-	return balancer.Broken, err
+	w.course.failed = err
+	return err
+}
+
+// fault is what a failed try says of its node.
+func fault(err error) balancer.Fault {
+	var e *wire.Error
+	if errors.As(err, &e) && e.Kind == wire.Timeout {
+		return balancer.Timeout
+	}
+	return balancer.Broken
 }
 
 // again decides whether a failed try may be followed by another one: nothing of
@@ -257,18 +308,10 @@ var passHosts = map[string]int{"": passClient, "pass": passClient, "node": passN
 
 // nodeHost is the Host of a node: its name, with the port unless that is the scheme's own.
 func (w *walk) nodeHost(ep *balancer.Endpoint) string {
-	if ep.Port == 0 || ep.Port == defaultPort(w.UpstreamScheme) {
-		return bracketed(ep.Host)
+	if ep.Port == 0 || ep.Port == uri.DefaultPort(w.UpstreamScheme) {
+		return uri.Bracketed(ep.Host)
 	}
-	return w.text(bracketed(ep.Host), ":", portText(ep.Port))
-}
-
-func defaultPort(scheme string) int {
-	switch scheme {
-	case "https", "grpcs":
-		return 443
-	}
-	return 80
+	return w.text(uri.Bracketed(ep.Host), ":", strconv.Itoa(ep.Port))
 }
 
 // times of an upstream that names none, in seconds.

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"sluice/gateway/origin"
+	"sluice/gateway/uri"
 	"sluice/gateway/wire"
 	"sluice/plugins"
 )
@@ -83,7 +84,7 @@ func (w *walk) scheme() string {
 // observedPort is the port in the Host field, or the one the client connected to.
 func (w *walk) observedPort() string {
 	host := w.Req.Host
-	if name := hostOnly(host); len(name) < len(host)-1 {
+	if name := uri.Host(host); len(name) < len(host)-1 {
 		return host[len(name)+1:]
 	}
 	return w.Keep(strconv.AppendUint(w.Scratch(), uint64(w.Req.Local.Port()), 10))

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"sluice/balancer"
+	"sluice/gateway/uri"
 	"sluice/gateway/wire"
 )
 
@@ -61,7 +62,7 @@ func (u *upstream) peer(w *walk, ep *balancer.Endpoint) *wire.Peer {
 		id.tls, id.http2 = true, true
 	}
 	if id.tls {
-		id.sni, id.cert = hostOnly(w.out.Host), u.cert
+		id.sni, id.cert = uri.Host(w.out.Host), u.cert
 	}
 	ps := ep.Slot(newPeers).(*peers)
 	if l := ps.last.Load(); l != nil && l.id == id {

@@ -95,7 +95,7 @@ func (w *walk) fault(err error) *plugins.Reply {
 		return plugins.Exit(413, plugins.Message{Message: tooLarge.Error()})
 	case errors.As(err, &e):
 		w.ReplySource = "nginx"
-		status := faultStatus(e)
+		status := e.Status()
 		if e.Side != wire.Client {
 			w.Log().Error("upstream failed", "err", err, "status", status)
 		}
@@ -104,31 +104,6 @@ func (w *walk) fault(err error) *plugins.Reply {
 		w.logFailure("request failed", err)
 		return &plugins.Reply{Status: 500}
 	}
-}
-
-// faultStatus is the one table from errors to statuses.
-func faultStatus(e *wire.Error) int {
-	switch e.Side {
-	case wire.Client:
-		switch e.Kind {
-		case wire.Timeout:
-			return 408
-		case wire.TooLarge:
-			return 413
-		case wire.Closed, wire.Aborted:
-			return 499
-		}
-		return 400
-	case wire.Upstream:
-		if e.Kind == wire.Timeout {
-			return 504
-		}
-		if e.Kind == wire.Aborted {
-			return 499
-		}
-		return 502
-	}
-	return 500
 }
 
 // discard gives up a response that will not be sent.

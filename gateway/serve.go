@@ -23,14 +23,16 @@ type walk struct {
 	chain *plugins.Chain // the route's, or the one merged with the consumer's
 	in    router.Input
 
-	up     *upstream // chosen for this request
-	out    wire.Outgoing
-	tried  []*balancer.Endpoint
-	open   *balancer.Endpoint // whose answer is on its way
-	replay bytes.Reader       // body of the request, when it is in memory
-	sent   wire.Sent
-	body   replyBody
-	told   bool // the client is to see how long plugins take
+	up      *upstream // chosen for this request
+	out     wire.Outgoing
+	course  course
+	tried   []*balancer.Endpoint
+	pending bool               // Resume follows
+	open    *balancer.Endpoint // whose answer is on its way
+	replay  bytes.Reader       // body of the request, when it is in memory
+	sent    wire.Sent
+	body    replyBody
+	told    bool // the client is to see how long plugins take
 
 	filter wire.BodyFilter // w.filterBody, bound once
 }
@@ -39,11 +41,28 @@ type walk struct {
 var notFound = &route{chain: plugins.Empty, slot: -1, fail: &plugins.Reply{
 	Status: 404, Body: plugins.ErrorMsg{ErrorMsg: "404 Route Not Found"}}}
 
-// Serve is the request's walk. It implements wire.Handler.
+// Serve is the request's walk, up to where it waits for an upstream, if it does.
+// It implements wire.Resumer.
 func (g *Gateway) Serve(x *wire.Exchange) {
 	w := g.begin(x)
 	defer w.end()
-	rep, err := w.answer()
+	w.deliver(w.answer())
+}
+
+// Resume is the rest of the walk.
+func (g *Gateway) Resume(x *wire.Exchange) {
+	w := x.Slot.(*walk)
+	w.pending = false
+	defer w.end()
+	w.deliver(w.resume())
+}
+
+// deliver sends what answer found.
+func (w *walk) deliver(rep *plugins.Reply, err error) {
+	if err == wire.ErrPending {
+		w.pending = true
+		return
+	}
 	if rep == nil && err == nil {
 		if err = w.received(); err != nil {
 			w.discard()
@@ -92,7 +111,7 @@ func (g *Gateway) begin(x *wire.Exchange) *walk {
 }
 
 // answer finds the response: a plugin's reply, ours, or (nil, nil) when the
-// upstream's is in w.x.Resp.
+// upstream's is in w.x.Resp; wire.ErrPending when it is not there yet.
 func (w *walk) answer() (*plugins.Reply, error) {
 	if rep := w.admit(); rep != nil {
 		return rep, nil
@@ -334,6 +353,8 @@ func (w *walk) filterBody(piece []byte, last bool) (out []byte, err error) {
 func (w *walk) end() {
 	if p := recover(); p != nil {
 		w.panicked(p)
+	} else if w.pending {
+		return
 	}
 	w.End = w.x.Ended()
 	w.settle()
@@ -364,26 +385,10 @@ func (w *walk) panicked(p any) {
 
 // lowerHost is the host without port, in lower case.
 func (w *walk) lowerHost(host string) string {
-	host = hostOnly(host)
+	host = uri.Host(host)
 	for i := range len(host) {
 		if c := host[i]; 'A' <= c && c <= 'Z' {
 			return w.lower(host)
-		}
-	}
-	return host
-}
-
-// hostOnly cuts the port off a Host field.
-func hostOnly(host string) string {
-	for i := len(host) - 1; i >= 0; i-- {
-		switch c := host[i]; {
-		case c == ':':
-			if host[0] == '[' && i > 0 && host[i-1] != ']' {
-				return host // inside of an address
-			}
-			return host[:i]
-		case c < '0' || c > '9':
-			return host
 		}
 	}
 	return host

@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"sluice/balancer"
 	"sluice/configcenter"
 	"sluice/configcenter/resource"
+	"sluice/gateway/uri"
 	"sluice/plugins"
 )
 
@@ -267,7 +266,7 @@ func (us *upstreams) clientCert(u *upstream) error {
 
 // open gives the upstream its endpoints.
 func (us *upstreams) open(u *upstream) error {
-	c := balancer.Config{Key: u.key, Kind: u.def.Type, Nodes: u.def.Nodes, Port: defaultPort(u.scheme), Checks: u.def.Checks}
+	c := balancer.Config{Key: u.key, Kind: u.def.Type, Nodes: u.def.Nodes, Port: uri.DefaultPort(u.scheme), Checks: u.def.Checks}
 	if u.def.PassHost == "rewrite" {
 		c.ProbeHost = u.def.UpstreamHost
 	}
@@ -284,13 +283,3 @@ func (us *upstreams) open(u *upstream) error {
 	u.set, err = us.registry.Open(c)
 	return err
 }
-
-// bracketed puts an IPv6 address in brackets, as a Host field wants it.
-func bracketed(host string) string {
-	if strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
-		return "[" + host + "]"
-	}
-	return host
-}
-
-func portText(p int) string { return strconv.Itoa(p) }

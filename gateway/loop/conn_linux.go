@@ -14,24 +14,31 @@ import (
 // The states of a Conn.
 const (
 	calm    int32 = iota // nothing happened since the last look
-	awaited              // a task waits
+	awaited              // to be called when something does
 	ready                // something happened
 )
 
-// Conn is a TCP connection whose readiness a loop watches. Read of its RawConn
-// waits as a task does; all other methods that may wait (Read, Write,
-// CloseWrite, Write of the RawConn) make it an ordinary connection first, which
-// it stays, and take the task off its loop.
+// Ready is called on a loop when something happened on a connection. It reads
+// until there is nothing more, and must not wait (see Turn.Leave). It returns
+// the connection to wait for next, nil for none: whose Ready is called then. No
+// two connections that are waited for at once may share what they work on.
+type Ready func(t *Turn) *Conn
+
+// Conn is a TCP connection whose readiness a loop watches. All methods that may
+// wait (Read, Write, CloseWrite, Read and Write of the RawConn) make it an
+// ordinary connection first, which it stays, and leave the loop.
 //
-// A Conn belongs to the task it is bound to. The deadlines and Control are safe
+// A Conn belongs to whoever is called for it. The deadlines and Control are safe
 // for concurrent use with it.
 type Conn struct {
 	state   atomic.Int32
 	expired atomic.Bool // the read deadline has passed
-	task    *Task       // that may wait for it
-	loop    *Loop       // that watches it; nil before the first Bind
-	out     []byte      // to be written before the wait
-	wrote   int         // of out
+	ready   Ready
+	turn    *Turn  // of who works with it
+	loop    *Loop  // that watches it; nil before Bind
+	out     []byte // to be written before the wait
+	then    func() // called when it is
+	wrote   int    // of out
 	failed  syscall.Errno
 
 	mu     sync.Mutex
@@ -65,23 +72,27 @@ func Take(nc *net.TCPConn) (*Conn, error) {
 	return c, nil
 }
 
-// Bind makes t the task that waits for c, and its loop the one that watches it.
-func (c *Conn) Bind(t *Task) error {
-	if c.loop == t.loop {
-		c.task = t
-		return nil
-	}
+// Serve has l watch the connection from now on, and call f when something
+// happens on it. Called once, instead of Bind.
+func (c *Conn) Serve(l *Loop, f Ready) error {
+	c.state.Store(awaited)
+	return c.Bind(l, f)
+}
+
+// Bind has l watch the connection. f is called when something happens after it
+// was returned to be waited for. Called once.
+func (c *Conn) Bind(l *Loop, f Ready) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 {
 		return net.ErrClosed
 	}
-	if c.loop != nil {
-		c.unwatch()
+	c.loop, c.ready = l, f
+	l.conns.set(c.fd, c)
+	if c.expired.Load() {
+		l.post(c) // nobody could be told before
 	}
-	c.task, c.loop = t, t.loop
-	t.loop.conns.set(c.fd, c)
-	return t.loop.watch(c.fd, syscall.EPOLLIN|syscall.EPOLLRDHUP)
+	return l.watch(c.fd, syscall.EPOLLIN|syscall.EPOLLRDHUP)
 }
 
 func (c *Conn) unwatch() {
@@ -92,6 +103,17 @@ func (c *Conn) unwatch() {
 // Loop is what watches the connection.
 func (c *Conn) Loop() *Loop { return c.loop }
 
+// Under notes whose turn it is that the connection is used under: when the
+// connection has to wait, that loop is left.
+func (c *Conn) Under(t *Turn) { c.turn = t }
+
+// Fd is the descriptor, for calls that do not wait; below 0 when the connection
+// is closed or ordinary.
+func (c *Conn) Fd() int { return c.fd }
+
+// Expired reports whether the read deadline has passed.
+func (c *Conn) Expired() bool { return c.expired.Load() }
+
 // Ordinary reports whether the connection has become an ordinary one.
 func (c *Conn) Ordinary() bool { return c.fd < 0 }
 
@@ -99,7 +121,7 @@ func (c *Conn) Ordinary() bool { return c.fd < 0 }
 // read from, as far as the loop knows.
 func (c *Conn) Silent() bool { return c.state.Load() == calm }
 
-// fire notes that something happened and reports whether the task waits for it.
+// fire notes that something happened and reports whether it is waited for.
 func (c *Conn) fire() bool {
 	for {
 		switch c.state.Load() {
@@ -118,7 +140,7 @@ func (c *Conn) fire() bool {
 }
 
 // await begins the wait; false when something has happened already. After true
-// the task may be running again.
+// the connection may be in use again.
 func (c *Conn) await() bool {
 	if c.state.CompareAndSwap(calm, awaited) {
 		return true
@@ -127,25 +149,20 @@ func (c *Conn) await() bool {
 	return false
 }
 
-// flush writes what there is to write and begins the wait; false when the task
-// should look.
+// flush writes what there is to write; false when it could not be written.
 func (c *Conn) flush() bool {
+	if c.out == nil {
+		return true
+	}
 	out := c.out
 	c.out = nil
-	c.wrote, c.failed = write(c.fd, out)
-	return c.wrote == len(out) && c.await()
-}
-
-// begin begins the wait that a task yielded for, outside its loop; false when
-// the task should go on. nil is Later, which there is nobody to wait for.
-func (c *Conn) begin() bool {
-	switch {
-	case c == nil:
+	if c.wrote, c.failed = write(c.fd, out); c.wrote < len(out) {
 		return false
-	case c.out != nil:
-		return c.flush()
 	}
-	return c.await()
+	if c.then != nil {
+		c.then()
+	}
+	return true
 }
 
 func write(fd int, b []byte) (int, syscall.Errno) {
@@ -161,10 +178,11 @@ func write(fd int, b []byte) (int, syscall.Errno) {
 	}
 }
 
-// WriteThenWait has b written before the wait that the task begins next, that
-// is when f of Read returns false: along with what other tasks have to write. b
-// must stay as it is until then.
-func (c *Conn) WriteThenWait(b []byte) { c.out = b }
+// WriteThenWait has b written, along with what others have to write, when the
+// connection is returned to be waited for. It must stay as it is until then is
+// called (nil: until Ready is). If not all of it can be written, Ready is called
+// at once.
+func (c *Conn) WriteThenWait(b []byte, then func()) { c.out, c.then = b, then }
 
 // Wrote is what became of WriteThenWait: how many bytes were taken, and why not
 // more.
@@ -180,19 +198,7 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return (*raw)(c), nil }
 
 // Read calls f whenever there may be something to read, until it returns true.
 func (r *raw) Read(f func(fd uintptr) bool) error {
-	c := (*Conn)(r)
-	for c.fd >= 0 {
-		if c.expired.Load() {
-			return os.ErrDeadlineExceeded
-		}
-		if f(uintptr(c.fd)) {
-			return nil
-		}
-		if c.fd >= 0 {
-			c.task.yield(c)
-		}
-	}
-	return c.ordinary(func(rc syscall.RawConn) error { return rc.Read(f) })
+	return (*Conn)(r).ordinary(func(rc syscall.RawConn) error { return rc.Read(f) })
 }
 
 // Write calls f whenever there may be room to write, until it returns true.
@@ -222,22 +228,19 @@ func (c *Conn) ordinary(f func(syscall.RawConn) error) error {
 	return f(c.rc)
 }
 
-// Leave makes the connection an ordinary one and takes its task off the loop.
+// Leave makes the connection an ordinary one and leaves the loop.
 func (c *Conn) Leave() (net.Conn, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.task != nil {
-		c.task.Leave()
+	if c.turn != nil {
+		c.turn.Leave()
 	}
-	return c.convert()
+	return c.Part()
 }
 
-// Part makes the connection an ordinary one for another goroutine than its
-// task, which is about to end.
+// Part makes the connection an ordinary one for a goroutine other than this,
+// which does not leave its loop.
 func (c *Conn) Part() (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.task = nil
 	return c.convert()
 }
 
@@ -251,6 +254,7 @@ func (c *Conn) convert() (net.Conn, error) {
 	if c.loop != nil {
 		c.unwatch()
 	}
+	c.turn = nil
 	f := os.NewFile(uintptr(c.fd), "")
 	c.fd = -1
 	nc, err := net.FileConn(f)
@@ -303,8 +307,8 @@ func (c *Conn) CloseWrite() error {
 	return errors.ErrUnsupported
 }
 
-// Close implements net.Conn. While a loop watches the connection only its task
-// may close it.
+// Close implements net.Conn. While a loop watches the connection only who works
+// with it may close it.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -364,15 +368,9 @@ func (c *Conn) ring() {
 
 func (c *Conn) expire() {
 	c.expired.Store(true)
-	if c.loop == nil {
-		return
+	if c.loop != nil {
+		c.loop.post(c)
 	}
-	c.loop.post(func() *Task {
-		if c.fire() {
-			return c.task
-		}
-		return nil
-	})
 }
 
 // SetWriteDeadline implements net.Conn. It means something to an ordinary

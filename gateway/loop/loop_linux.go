@@ -1,22 +1,20 @@
-// Package loop runs many connections on few threads. A connection is served by
-// a task: ordinary code with a stack of its own, which gives the thread back
-// where it waits for its connections. There is one loop for each processor; it
-// asks the kernel what happened (epoll) and goes on with the tasks concerned,
-// one after the other, with coroutine switches instead of the scheduler's work:
-// no queue is shared, no thread is woken, and a connection stays with the
-// processor whose caches know it.
+// Package loop watches many connections with few threads. There is one loop for
+// each processor; it asks the kernel what happened (epoll) and calls the
+// connections concerned, one after the other: no queue is shared, no thread is
+// woken, no stack is changed, and a connection stays with the processor whose
+// caches know it.
 //
-// A task that waits for anything else, or computes for long, keeps its loop
-// from the others. It says so beforehand (Leave), and another goroutine goes on
-// with them at once; otherwise a monitor sees to that after some milliseconds.
+// What is called must not wait: it returns, and is called again when there is
+// something new. Code that has to wait for anything, or computes for long, keeps
+// its loop from the others. It says so beforehand (Turn.Leave), and another
+// goroutine goes on with them at once; otherwise a monitor sees to that after
+// some milliseconds. The code itself may then do as it likes.
 //
-// It does not know what the tasks do, nor any protocol.
+// It does not know what the connections are for, nor any protocol.
 package loop
 
 import (
-	"errors"
 	"fmt"
-	"iter"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -27,7 +25,7 @@ import (
 // batchSize is how many events a loop takes from the kernel at once.
 const batchSize = 128
 
-// patience is how long a task may keep its loop before another goroutine goes
+// patience is how long a call may keep its loop before another goroutine goes
 // on with the others: at least this, at most twice. It is also how often a loop
 // lets other goroutines of its processor run: the runtime takes a processor
 // away from who has it for 10 ms.
@@ -47,7 +45,7 @@ type Group struct {
 	alarm  chan struct{} // wakes it
 }
 
-// Loop runs tasks, one at a time, each until it waits.
+// Loop calls its connections, one at a time.
 type Loop struct {
 	id    int
 	group *Group
@@ -55,24 +53,23 @@ type Loop struct {
 	bell  int // eventfd: something was posted
 	conns table
 
-	turn   atomic.Pointer[turn] // of the goroutine that runs the loop
+	turn   atomic.Pointer[Turn] // of the goroutine that runs the loop
 	asked  atomic.Bool          // the monitor looked; the loop answers by clearing it
 	waits  atomic.Bool          // in the kernel
 	now    atomic.Int64         // of the clock, when the last events were taken
 	mu     sync.Mutex           // of posted and freed
-	posted []func() *Task
-	freed  bool // the descriptors are others' now
+	posted []*Conn              // whose deadline has passed
+	freed  bool                 // the descriptors are others' now
 
 	// What follows belongs to who has the turn.
 	n, at  int // of events: received, dealt with
 	events [batchSize]syscall.EpollEvent
 	writes queue[*Conn] // with something to write
-	later  queue[*Task] // ready, behind all others
+	again  queue[*Conn] // to be called, behind all others
 }
 
-// turn is a goroutine's right to run a loop. A task may run under the turn of a
-// loop that it no longer belongs to, when an event of before overtakes its move.
-type turn struct {
+// Turn is a goroutine's right to run a loop.
+type Turn struct {
 	loop  *Loop
 	state atomic.Int32
 }
@@ -80,7 +77,7 @@ type turn struct {
 // The states of a turn.
 const (
 	held int32 = iota // the loop's own code runs
-	lent              // a task runs; the turn may be passed on
+	lent              // a connection's does; the turn may be passed on
 	over              // another goroutine has the loop now
 )
 
@@ -115,7 +112,7 @@ func newLoop(g *Group, id int) (*Loop, error) {
 		return nil, fmt.Errorf("eventfd: %w", errno)
 	}
 	l := &Loop{id: id, group: g, ep: ep, bell: int(bell)}
-	l.turn.Store(&turn{loop: l})
+	l.turn.Store(&Turn{loop: l})
 	if err := l.watch(l.bell, syscall.EPOLLIN); err != nil {
 		l.free()
 		return nil, err
@@ -142,7 +139,7 @@ func (l *Loop) free() {
 	_ = syscall.Close(l.bell)
 }
 
-// Close ends the loops. The tasks must have ended before.
+// Close ends the loops. No connection is called any more.
 func (g *Group) Close() {
 	if g.closed.Swap(true) {
 		return
@@ -153,27 +150,32 @@ func (g *Group) Close() {
 	g.rouse()
 }
 
+// Next is the loop for a new connection: each in turn.
+func (g *Group) Next() *Loop { return g.loops[int(g.next.Add(1))%len(g.loops)] }
+
 // ID numbers the loops of a group from 0.
 func (l *Loop) ID() int { return l.id }
 
 // run is the life of a goroutine that has the turn.
-func (l *Loop) run(me *turn) {
+func (l *Loop) run(me *Turn) {
 	for {
 		for l.at < l.n {
 			fd := int(l.events[l.at].Fd)
 			l.at++
-			if !l.happened(fd, me) {
+			if fd == l.bell {
+				l.answer()
+			} else if c := l.conns.get(fd); c != nil && c.fire() && !l.drive(c, me) {
 				return
 			}
 		}
 		for l.writes.len() > 0 {
-			if c := l.writes.pop(); !c.flush() && !l.drive(c.task, me) {
-				return
+			if c := l.writes.pop(); !c.flush() || !c.await() {
+				l.again.push(c)
 			}
 		}
-		// Those that are put behind all others again wait for new events as well.
-		for n := l.later.len(); n > 0; n-- {
-			if !l.drive(l.later.pop(), me) {
+		// Those that come in meanwhile wait for new events as well.
+		for n := l.again.len(); n > 0; n-- {
+			if !l.drive(l.again.pop(), me) {
 				return
 			}
 		}
@@ -192,7 +194,7 @@ func (l *Loop) run(me *turn) {
 // receive takes events, and waits for some if there is nothing else to do.
 func (l *Loop) receive() {
 	wait := -1
-	if l.later.len() > 0 || l.writes.len() > 0 {
+	if l.again.len() > 0 || l.writes.len() > 0 {
 		wait = 0
 	}
 	l.waits.Store(true)
@@ -208,90 +210,82 @@ func (l *Loop) receive() {
 	l.n, l.at = max(n, 0), 0
 }
 
-// happened deals with an event; false when the turn is over.
-func (l *Loop) happened(fd int, me *turn) bool {
-	if fd == l.bell {
-		l.answer()
-		return true
-	}
-	if c := l.conns.get(fd); c != nil && c.fire() {
-		return l.drive(c.task, me)
-	}
-	return true
-}
-
 // answer takes what was posted.
 func (l *Loop) answer() {
 	var b [8]byte
 	_, _ = syscall.Read(l.bell, b[:])
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, f := range l.posted {
-		if t := f(); t != nil {
-			l.later.push(t)
+	for i, c := range l.posted {
+		if c.fire() {
+			l.again.push(c)
 		}
+		l.posted[i] = nil
 	}
-	clear(l.posted)
 	l.posted = l.posted[:0]
 }
 
-// post has the loop run the task that f returns, if any; f must not wait.
-func (l *Loop) post(f func() *Task) {
+// post has the loop look at c, if any.
+func (l *Loop) post(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.freed {
 		return // nobody waits any more
 	}
-	if f != nil {
-		l.posted = append(l.posted, f)
+	if c != nil {
+		l.posted = append(l.posted, c)
 	}
 	_, _ = syscall.Write(l.bell, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // full is rung, too
 }
 
-// drive runs t until it waits or ends; false when the turn is over.
-func (l *Loop) drive(t *Task, me *turn) bool {
-	for {
-		t.turn = me
-		me.state.Store(lent)
-		c, more := t.resume()
-		if !me.state.CompareAndSwap(lent, held) {
-			l.finish(t, c, more)
-			return false
-		}
-		switch {
-		case !more:
-			return true
-		case c == nil:
-			l.later.push(t)
-			return true
-		case c.out != nil:
-			l.writes.push(c)
-			return true
-		case c.await():
-			return true
-		}
+// drive calls c; false when the turn is over.
+func (l *Loop) drive(c *Conn, me *Turn) bool {
+	me.state.Store(lent)
+	c = c.ready(me)
+	if !me.state.CompareAndSwap(lent, held) {
+		c.finish(me)
+		return false
+	}
+	switch {
+	case c == nil:
+	case c.out != nil:
+		l.writes.push(c)
+	case !c.await():
+		l.again.push(c)
+	}
+	return true
+}
+
+// finish is the rest of drive for a goroutine that has lost its turn: what is
+// called goes on until it waits, and is left to the loop.
+func (c *Conn) finish(me *Turn) {
+	for c != nil && (!c.flush() || !c.await()) {
+		c = c.ready(me)
 	}
 }
 
-// finish is the rest of drive for a goroutine that lost its turn: it runs the
-// task until it waits, and leaves it to the loop.
-func (l *Loop) finish(t *Task, c *Conn, more bool) {
-	for more && !c.begin() {
-		c, more = t.resume()
-	}
-}
-
-// pass gives the turn to a new goroutine, if a task has it.
-func (old *turn) pass() {
-	if !old.state.CompareAndSwap(lent, over) {
+// Leave is to be called before what may take long, or waits: another goroutine
+// runs the loop from now on.
+func (t *Turn) Leave() {
+	if !t.state.CompareAndSwap(lent, over) {
 		return
 	}
-	t := &turn{loop: old.loop}
-	t.loop.turn.Store(t)
-	go t.loop.run(t)
+	next := &Turn{loop: t.loop}
+	t.loop.turn.Store(next)
+	go t.loop.run(next)
 }
 
-// monitor passes on the turn of tasks that do not come to an end.
+// Now is a recent time of the group's clock. While a loop deals with the events
+// of one moment it is the same for all of them, as in nginx: reading a clock
+// takes its time. Who has left the loop reads it anew.
+func (t *Turn) Now() int64 {
+	if t.state.Load() == over {
+		return t.loop.group.clock()
+	}
+	return t.loop.now.Load()
+}
+
+// monitor passes on the turn of calls that do not come to an end.
 func (g *Group) monitor() {
 	tick := time.NewTicker(patience)
 	defer tick.Stop()
@@ -333,7 +327,7 @@ func (l *Loop) look() bool {
 		return false
 	}
 	if l.asked.Swap(true) {
-		l.turn.Load().pass()
+		l.turn.Load().Leave()
 	}
 	return true
 }
@@ -345,60 +339,6 @@ func (g *Group) rouse() {
 		default:
 		}
 	}
-}
-
-// Task is a function that runs on a loop. Its methods are for the function
-// itself to call.
-type Task struct {
-	loop   *Loop
-	turn   *turn // under which it runs
-	resume func() (*Conn, bool)
-	yield  func(*Conn) bool
-}
-
-// Loop is where the task runs.
-func (t *Task) Loop() *Loop { return t.loop }
-
-// Now is a recent time of the group's clock. While a loop deals with the events
-// of one moment it is the same for all its tasks, as in nginx: reading a clock
-// takes its time. A task that has left its loop reads it anew.
-func (t *Task) Now() int64 {
-	if t.turn.state.Load() == over {
-		return t.loop.group.clock()
-	}
-	return t.loop.now.Load()
-}
-
-// Later lets the tasks that are ready get ahead.
-func (t *Task) Later() { t.yield(nil) }
-
-// Leave is to be called before what may take long, or waits for something that
-// is not a Conn: another goroutine runs the loop from now on. The task comes
-// back to the loop when it waits for a Conn.
-func (t *Task) Leave() { t.turn.pass() }
-
-var errClosed = errors.New("loop: closed")
-
-// Go runs f as a task that may wait for c: on c's loop, or on one of the group
-// that becomes it.
-func (g *Group) Go(c *Conn, f func(t *Task)) error {
-	if g.closed.Load() {
-		return errClosed
-	}
-	l := c.loop
-	if l == nil {
-		l = g.loops[int(g.next.Add(1))%len(g.loops)]
-	}
-	t := &Task{loop: l}
-	t.resume, _ = iter.Pull(func(yield func(*Conn) bool) {
-		t.yield = yield
-		f(t)
-	})
-	if err := c.Bind(t); err != nil {
-		return err
-	}
-	l.post(func() *Task { return t })
-	return nil
 }
 
 // queue is a first-in first-out list that keeps its memory.

@@ -14,29 +14,32 @@ import (
 type (
 	Group struct{}
 	Loop  struct{}
-	Task  struct{}
+	Turn  struct{}
 	Conn  struct{ net.Conn }
+	Ready func(t *Turn) *Conn
 )
 
 func New(int, func() int64) (*Group, error) { return &Group{}, nil }
 
-func (*Group) Close()                        {}
-func (*Group) Go(*Conn, func(t *Task)) error { return errors.ErrUnsupported }
+func (*Group) Close()      {}
+func (*Group) Next() *Loop { return nil }
 
 func (*Loop) ID() int { return 0 }
 
-func (*Task) Loop() *Loop { return nil }
-func (*Task) Later()      {}
-func (*Task) Now() int64  { return 0 }
-func (*Task) Leave()      {}
+func (*Turn) Now() int64 { return 0 }
+func (*Turn) Leave()     {}
 
 func Take(*net.TCPConn) (*Conn, error) { return nil, errors.ErrUnsupported }
 
-func (*Conn) Bind(*Task) error                      { return errors.ErrUnsupported }
+func (*Conn) Serve(*Loop, Ready) error              { return errors.ErrUnsupported }
+func (*Conn) Bind(*Loop, Ready) error               { return errors.ErrUnsupported }
 func (*Conn) Loop() *Loop                           { return nil }
+func (*Conn) Under(*Turn)                           {}
+func (*Conn) Fd() int                               { return -1 }
+func (*Conn) Expired() bool                         { return false }
 func (*Conn) Ordinary() bool                        { return true }
 func (*Conn) Silent() bool                          { return false }
-func (*Conn) WriteThenWait([]byte)                  {}
+func (*Conn) WriteThenWait([]byte, func())          {}
 func (*Conn) Wrote() (int, syscall.Errno)           { return 0, syscall.ENOSYS }
 func (c *Conn) Leave() (net.Conn, error)            { return c.Conn, nil }
 func (c *Conn) Part() (net.Conn, error)             { return c.Conn, nil }

@@ -84,11 +84,23 @@ func (l lean) Serve(x *Exchange) {
 	r.Header.Set("X-Forwarded-For", "127.0.0.1")
 	s.out = Outgoing{Method: r.Method, URI: r.Target, Host: r.Host, Header: &r.Header, Body: r.Body,
 		ContentLength: r.ContentLength, Trailer: &r.Trailer, Connect: time.Minute, Send: time.Minute, Read: time.Minute}
-	if _, err := l.peer.Do(x, &s.out, &x.Resp); err != nil {
+	_, err := l.peer.Do(x, &s.out, &x.Resp)
+	l.respond(x, err)
+}
+
+func (l lean) Resume(x *Exchange) {
+	_, err := x.Answer()
+	l.respond(x, err)
+}
+
+func (lean) respond(x *Exchange, err error) {
+	switch {
+	case err == ErrPending:
+	case err != nil:
 		_, _ = x.Send(&Response{Status: 502}, nil)
-		return
+	default:
+		_, _ = x.Send(&x.Resp, nil)
 	}
-	_, _ = x.Send(&x.Resp, nil)
 }
 
 // dull answers every request with the same bytes, without allocating.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -24,13 +25,25 @@ func TestChaos(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		b, _ := io.ReadAll(r.Body)
+		if r.Method == http.MethodGet {
+			b = []byte(r.URL.RawQuery)
+		}
+		if r.URL.Path == "/last" {
+			w.Header().Set("Connection", "close")
+		}
 		if r.URL.Path == "/sized" {
 			w.Header().Set("Content-Length", fmt.Sprint(len(b)))
 		}
 		_, _ = w.Write(b)
 	})
 	engines(t, func(t *testing.T, engine string) {
-		addr, _, _ := startProxy(t, engine, up, func(_ *proxy, s *Server) {
+		var n atomic.Int64
+		addr, _, _ := startProxy(t, engine, up, func(p *proxy, s *Server) {
+			p.edit = func(x *Exchange, _ *Outgoing) {
+				if n.Add(1)%16 == 0 {
+					x.Leave()
+				}
+			}
 			s.Timeouts = Timeouts{HalfClosed: 40 * time.Millisecond, Linger: 20 * time.Millisecond, Idle: 100 * time.Millisecond}
 			s.OnError = func(_ net.Addr, e *Error) {
 				if e.Side == Us {
@@ -55,6 +68,27 @@ func TestChaos(t *testing.T) {
 	})
 }
 
+// several makes a few requests without body, one after the other; false when the
+// connection is not there any more.
+func several(t *testing.T, rng *rand.Rand, c *http.Client, url, mark string) bool {
+	for n := range rng.IntN(20) {
+		query := strings.Repeat(fmt.Sprint(mark, n), 1+rng.IntN(20))
+		resp, err := c.Get(url + query)
+		if err != nil {
+			return false
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err == nil && resp.StatusCode == 200 && string(got) != query {
+			t.Errorf("an answer to %s is not its own: %.60q", query, got)
+		}
+		if err != nil || resp.Close {
+			return false
+		}
+	}
+	return true
+}
+
 // mischief makes one connection with a few requests of which some go wrong.
 func mischief(t *testing.T, rng *rand.Rand, addr, mark string) {
 	nc, err := net.Dial("tcp", addr)
@@ -68,7 +102,10 @@ func mischief(t *testing.T, rng *rand.Rand, addr, mark string) {
 	defer c.CloseIdleConnections()
 	for range 1 + rng.IntN(4) {
 		body := strings.Repeat(mark, 1+rng.IntN(1<<uint(rng.IntN(15))))
-		path := []string{"/", "/sized", "/early", "/drop"}[min(3, rng.IntN(8)/2)]
+		path := []string{"/", "/sized", "/early", "/drop", "/last"}[min(4, rng.IntN(12)/2)]
+		if rng.IntN(2) == 0 && !several(t, rng, c, "http://"+addr+path+"?", mark) {
+			return
+		}
 		var r io.Reader = strings.NewReader(body)
 		if rng.IntN(2) == 0 {
 			r = io.MultiReader(r) // chunked

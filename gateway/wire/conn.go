@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"sluice/gateway/lane"
 	"sluice/gateway/loop"
 )
 
@@ -43,8 +42,8 @@ const (
 	phaseServe              // the handler has it
 )
 
-// conn is one client connection. It belongs to the goroutine of run, except
-// phase and since (the sweeper reads them) and ctx.
+// conn is one client connection. It belongs to the goroutine of run, or to the
+// call of a loop, except phase and since (the sweeper reads them) and ctx.
 type conn struct {
 	srv   *Server
 	nc    net.Conn
@@ -57,8 +56,11 @@ type conn struct {
 
 	watched watch // the sweeper's own
 
-	lc   *loop.Conn // nil: not of a loop
-	task *loop.Task // that serves it; nil: an ordinary goroutine does
+	lc        *loop.Conn // nil: never of a loop
+	turn      *loop.Turn // of the loop's call going on; nil: an ordinary goroutine serves
+	given     []byte     // of w.out: what the loop writes
+	delivered func()     // c.undertaken, made once
+	up        *upConn    // whose answer is waited for; nil: the client's next request is
 
 	w       *work // nil while idle
 	fd      int   // ≥ 0 inside the callback
@@ -74,6 +76,7 @@ type conn struct {
 	writeBy   int64       // write deadline in force
 	lease     *lease      // another goroutine reads the body of this request
 	quitBody  atomic.Bool // the exchange is over: stop reading its body
+	again     bool        // there may be more to read, or an end, without another event
 	outside   bool        // the next request must be served outside the callback
 	parsed    bool        // the head of the next request is parsed already
 	close     bool        // no further request
@@ -106,8 +109,8 @@ func newConn(s *Server, nc net.Conn) *conn {
 	} else if c.raw == nil {
 		c.peek = rawConn(nc)
 	}
-	if c.raw != nil {
-		c.cb = c.readable
+	if c.lc != nil {
+		c.delivered = c.undertaken
 	}
 	c.since.Store(nano())
 	return c
@@ -130,11 +133,10 @@ func addrPort(a net.Addr) netip.AddrPort {
 // stack that has grown is never shrunk to its first size).
 func (c *conn) run() {
 	defer c.finish()
+	if c.cb == nil {
+		c.cb = c.readable
+	}
 	for !c.close && !c.move {
-		if c.task != nil && (c.outside || c.lc.Ordinary()) {
-			c.part()
-			continue
-		}
 		if c.raw != nil && !c.outside {
 			err := c.raw.Read(c.cb)
 			c.fd = -1
@@ -175,20 +177,41 @@ func (c *conn) readable(fd uintptr) bool {
 			return true
 		}
 		c.n += n
-		first := c.served == 0
-		for c.buffered() && c.advance() {
-		}
-		if c.close || c.outside || c.fd < 0 {
-			return true
-		}
 		// An end that came along with these bytes announces itself no more: it is
 		// looked for where it is likely, and by the sweeper elsewhere.
-		if n == len(room) || c.r < c.n || first {
-			continue
+		c.again = n == len(room) || c.served == 0
+		switch c.digest() {
+		case waits:
+			return false
+		case leaves:
+			return true
 		}
-		c.rest()
-		return false
 	}
+}
+
+// What is next for a connection inside the callback.
+const (
+	reads  = iota // more
+	waits         // for the client, or for c.up
+	leaves        // the callback
+)
+
+// digest serves what has been read.
+func (c *conn) digest() (next int) {
+	for c.buffered() && c.advance() {
+	}
+	switch {
+	case c.up != nil:
+		return waits
+	case c.close, c.outside, c.fd < 0:
+		return leaves
+	case c.again, c.r < c.n:
+		return reads
+	}
+	if c.given == nil {
+		c.rest()
+	}
+	return waits
 }
 
 // fill waits for bytes with an ordinary read.
@@ -287,7 +310,7 @@ func (c *conn) woken(err error) {
 	case phase == phaseIdle && (age >= t.Idle || c.srv.stopping.Load()):
 		c.close = true
 	case phase == phaseIdle:
-		c.move = c.raw != nil && !c.pinned && c.w == nil
+		c.move = c.raw != nil && !c.pinned && c.w == nil && !c.looped()
 	case phase == phaseHead && age >= t.Header:
 		c.report(&Error{Side: Client, Kind: Timeout, Err: fmt.Errorf("reading the request header: %w", os.ErrDeadlineExceeded)})
 		c.close = true
@@ -325,60 +348,4 @@ func (c *conn) peerState() (p peerCondition) {
 		_ = c.peek.Control(func(fd uintptr) { p = sysPeer(fd) })
 	}
 	return p
-}
-
-// runTask is run as a task of a loop.
-func (c *conn) runTask(t *loop.Task) {
-	c.task = t
-	c.run()
-}
-
-// leave makes the connection an ordinary one within a request: what comes may
-// take long.
-func (c *conn) leave() {
-	if !c.looped() {
-		return
-	}
-	_, _ = c.lc.Leave() // a failure shows when the connection is used
-	c.fd = -1
-}
-
-// part goes on with an ordinary goroutine.
-func (c *conn) part() {
-	nc, err := c.lc.Part()
-	if err != nil {
-		c.gone(err)
-		return
-	}
-	c.raw = rawConn(nc) // without the way round by c.nc, which others may be using
-	c.task = nil
-	c.move = true
-}
-
-// yield comes before a write; see Server.yield.
-func (c *conn) yield() {
-	if c.task != nil {
-		c.task.Later()
-		return
-	}
-	c.srv.yield()
-}
-
-// looped reports whether a loop serves the connection.
-func (c *conn) looped() bool { return c != nil && c.task != nil && !c.lc.Ordinary() }
-
-// now is nano, or a recent reading of it that others made do with.
-func (c *conn) now() int64 {
-	if c != nil && c.task != nil {
-		return c.task.Now()
-	}
-	return nano()
-}
-
-// lane is where the connection's requests are counted.
-func (c *conn) lane() int {
-	if c.task != nil {
-		return c.task.Loop().ID() % lane.N
-	}
-	return lane.Here()
 }

@@ -63,7 +63,20 @@ func (p *proxy) Serve(x *Exchange) {
 	if p.edit != nil {
 		p.edit(x, &out)
 	}
-	if _, err := p.peer.Do(x, &out, &x.Resp); err != nil {
+	_, err := p.peer.Do(x, &out, &x.Resp)
+	p.respond(x, err)
+}
+
+func (p *proxy) Resume(x *Exchange) {
+	_, err := x.Answer()
+	p.respond(x, err)
+}
+
+func (p *proxy) respond(x *Exchange, err error) {
+	switch {
+	case err == ErrPending:
+		return
+	case err != nil:
 		p.note(err)
 		resp := Response{Status: 502, ContentLength: 4, Body: Bytes([]byte("bad\n"))}
 		_, _ = x.Send(&resp, nil)

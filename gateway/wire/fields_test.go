@@ -281,7 +281,7 @@ func TestStats(t *testing.T) {
 
 func TestIdleConnectionsMoveToSmallStacks(t *testing.T) {
 	s := &Server{Handler: handlerFunc(func(x *Exchange) { _, _ = x.Send(&Response{Status: 204}, nil) }),
-		Timeouts: Timeouts{HalfClosed: 40 * time.Millisecond, Idle: time.Minute}}
+		Timeouts: Timeouts{HalfClosed: 40 * time.Millisecond, Idle: time.Minute}, Engine: Parked}
 	addr := serve(t, s)
 	c := dial(t, addr)
 	for i := range 2 {

@@ -16,25 +16,32 @@ type tlsConn interface{ ConnectionState() tls.ConnectionState }
 // finish is the end of a connection's goroutine.
 func (c *conn) finish() {
 	if p := recover(); p != nil {
-		if c.w != nil {
-			c.endLease()
-		}
-		c.lingering, c.w, c.close = false, nil, true // someone may still hold the buffers
-		c.report(&Error{Side: Us, Kind: Aborted, Err: fmt.Errorf("panic while serving: %v", p)})
+		c.panicked(p)
 	}
+	c.end()
+}
+
+func (c *conn) panicked(p any) {
+	if c.w != nil {
+		c.endLease()
+	}
+	if u := c.ctx.up.Load(); u != nil {
+		u.close() // in the middle of its exchange
+	}
+	c.lingering, c.w, c.close = false, nil, true // someone may still hold the buffers
+	c.up, c.given = nil, nil
+	c.report(&Error{Side: Us, Kind: Aborted, Err: fmt.Errorf("panic while serving: %v", p)})
+}
+
+// end ends the connection, or goes on with a new goroutine.
+func (c *conn) end() {
 	if c.move && !c.close {
 		c.move = false
 		c.srv.moved.Add(1)
-		if c.task != nil {
-			if err := c.srv.loops.Go(c.lc, c.runTask); err == nil {
-				return
-			}
-			c.part()
-			c.move = false
-		}
 		go c.run()
 		return
 	}
+	c.deliver()
 	c.ctx.cancel()
 	if !c.hijacked {
 		if c.lingering {

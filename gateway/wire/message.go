@@ -117,3 +117,28 @@ func (e *Error) Error() string { return e.Err.Error() }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Status is what a proxy answers for the error, as nginx does.
+func (e *Error) Status() int {
+	switch e.Side {
+	case Client:
+		switch e.Kind {
+		case Timeout:
+			return 408
+		case TooLarge:
+			return 413
+		case Closed, Aborted:
+			return 499
+		}
+		return 400
+	case Upstream:
+		switch e.Kind {
+		case Timeout:
+			return 504
+		case Aborted:
+			return 499
+		}
+		return 502
+	}
+	return 500
+}

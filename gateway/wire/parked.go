@@ -50,16 +50,16 @@ func (u *upConn) exchangeParked() error {
 // ready is the poller's callback.
 func (u *upConn) ready(fd uintptr) bool {
 	t := &u.trip
-	switch {
-	case !t.begun:
+	if !t.begun {
 		t.begun = true
 		return u.begin(fd)
-	case t.handed:
-		t.handed = false
-		if n, errno := u.lc.Wrote(); u.written(n, errno) {
-			return true
-		}
 	}
+	return u.receive(fd)
+}
+
+// receive reads the head of the response; false when it has to wait for more.
+func (u *upConn) receive(fd uintptr) (done bool) {
+	t := &u.trip
 	for {
 		if t.n == len(t.buf) {
 			t.grow()
@@ -92,12 +92,7 @@ func (u *upConn) begin(fd uintptr) (leave bool) {
 		return true
 	}
 	t.check = false
-	if u.looped() && len(t.more) == 0 && !t.stream {
-		t.handed = true
-		u.lc.WriteThenWait(t.req)
-		return false
-	}
-	t.x.conn.yield()
+	t.x.conn.srv.yield()
 	n, errno := sysWrite(fd, t.req)
 	return u.written(n, errno)
 }

@@ -73,9 +73,9 @@ func (p *Peer) Close() {
 
 // take returns the kept connection that was used last here, or else elsewhere;
 // nil when there is none.
-func (p *Peer) take(now int64, t *loop.Task) *upConn {
-	if t != nil {
-		return p.takeLooped(now, t)
+func (p *Peer) take(now int64, l *loop.Loop) *upConn {
+	if l != nil {
+		return p.takeLooped(now, l)
 	}
 	here := lane.Here()
 	for i := range lane.N {
@@ -90,13 +90,11 @@ func (p *Peer) take(now int64, t *loop.Task) *upConn {
 	return nil
 }
 
-func (p *Peer) takeLooped(now int64, t *loop.Task) *upConn {
-	s := &p.kept[p.looped(t.Loop())]
+func (p *Peer) takeLooped(now int64, l *loop.Loop) *upConn {
+	s := &p.kept[p.looped(l)]
 	for u := s.pop(); u != nil; u = s.pop() {
 		if p.opts.IdleTimeout <= 0 || now-u.idleSince <= int64(p.opts.IdleTimeout) {
-			if u.lc.Bind(t) == nil {
-				return u
-			}
+			return u
 		}
 		u.close()
 	}
@@ -106,8 +104,8 @@ func (p *Peer) takeLooped(now int64, t *loop.Task) *upConn {
 // looped is the shelf of a loop.
 func (p *Peer) looped(l *loop.Loop) int { return lane.N + l.ID()%lane.N }
 
-// adopt makes a new connection one of t's loop.
-func (u *upConn) adopt(t *loop.Task) {
+// adopt makes a new connection one of l's.
+func (u *upConn) adopt(l *loop.Loop) {
 	tc, ok := u.nc.(*net.TCPConn)
 	if !ok {
 		return
@@ -117,7 +115,7 @@ func (u *upConn) adopt(t *loop.Task) {
 		return
 	}
 	u.lc, u.nc, u.raw = lc, lc, rawConn(lc)
-	if lc.Bind(t) != nil {
+	if lc.Bind(l, u.called) != nil {
 		_, _ = lc.Part() // the kernel is out of something: it serves without the loop
 	}
 }

@@ -277,6 +277,10 @@ func (s *sending) finish() error {
 		}
 		return &Error{Side: Us, Kind: Malformed, Err: fmt.Errorf("response body ended %d bytes short of its Content-Length", s.left)}
 	}
+	if len(s.b) > 0 && s.c.hand(s.b) {
+		s.wrote(len(s.b))
+		return nil
+	}
 	return s.flush()
 }
 
@@ -337,10 +341,15 @@ func (s *sending) flush() error {
 		return nil
 	}
 	n, err := s.c.write(s.b)
+	s.wrote(n)
+	return err
+}
+
+// wrote notes that the first n bytes of what is queued are on their way.
+func (s *sending) wrote(n int) {
 	s.sent.Total += int64(n)
 	if n == len(s.b) {
 		s.sent.Body += int64(s.bodyIn)
 	}
 	s.b, s.bodyIn = s.b[:0], 0
-	return err
 }

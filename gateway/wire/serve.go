@@ -11,7 +11,7 @@ func (c *conn) advance() bool {
 		return false
 	}
 	c.serve()
-	return !c.close
+	return !c.close && c.up == nil
 }
 
 // parse reads the head of the next request.
@@ -107,6 +107,13 @@ func (c *conn) serve() {
 	c.served++
 	c.srv.requests.AddAt(c.lane(), 1)
 	c.srv.Handler.Serve(x)
+	if c.up == nil {
+		c.handled()
+	}
+}
+
+// handled comes after the handler.
+func (c *conn) handled() {
 	if !c.answered || c.srv.stopping.Load() {
 		c.close = true
 	}

@@ -35,7 +35,7 @@ type Timeouts struct {
 
 // The engines of a Server.
 const (
-	Loops  = "loops"  // one loop per processor, connections are its tasks (gateway/loop)
+	Loops  = "loops"  // one loop per processor calls the connections (gateway/loop)
 	Parked = "parked" // one goroutine per connection, serving inside the poller's callback
 	Plain  = "plain"  // ordinary reads and writes
 )
@@ -48,7 +48,7 @@ type Server struct {
 	Timeouts Timeouts
 	// Requests is how many requests one connection may make; 0: 1000, below 0: no limit.
 	Requests int
-	Engine   string // Parked (default), Loops or Plain
+	Engine   string // Loops (default), Parked or Plain
 	// BadRequest makes the answer to a request that the engine refuses. x.Req
 	// holds what was understood of it. Nil: a short page.
 	BadRequest func(x *Exchange, status int) *Response
@@ -69,6 +69,7 @@ type Server struct {
 	date      dateCache
 	work      sync.Pool
 	loops     *loop.Group // nil: every connection has its own goroutine
+	resumer   Resumer     // the handler, if it is one
 	alone     bool        // one processor serves everything
 
 	accepted, handled atomic.Int64
@@ -115,7 +116,7 @@ func (s *Server) setup() {
 		orDefault(&t.Linger, 5*time.Second)
 		orDefault(&t.HalfClosed, 5*time.Second)
 		orDefault(&s.Requests, 1000)
-		orDefault(&s.Engine, Parked)
+		orDefault(&s.Engine, Loops)
 		s.listeners = map[net.Listener]struct{}{}
 		s.conns = map[*conn]struct{}{}
 		s.empty = make(chan struct{})
@@ -123,6 +124,7 @@ func (s *Server) setup() {
 		s.work.New = func() any { return newWork() }
 		s.date.set(time.Now())
 		s.alone = lane.N == 1
+		s.resumer, _ = s.Handler.(Resumer)
 		go s.sweep(s.interval())
 	})
 }
@@ -198,7 +200,7 @@ func (s *Server) listen(ln net.Listener) (err error) {
 func (s *Server) start(c *conn) {
 	if c.lc == nil {
 		go c.run()
-	} else if err := s.loops.Go(c.lc, c.runTask); err != nil {
+	} else if err := c.lc.Serve(s.loops.Next(), c.called); err != nil {
 		c.close = true
 		c.run()
 	}

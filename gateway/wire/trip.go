@@ -20,27 +20,28 @@ type trip struct {
 	cc   *connContext // of an HTTP/1 client; nil for others
 	stop func() bool  // ends the watch of another's context
 
-	buf    []byte // request, then response
-	own    bool   // buf is this trip's, not the client connection's
-	req    []byte // of buf: what to write
-	more   []byte // body in memory that did not fit behind req
-	stream bool   // the body is sent by a goroutine
-	n      int    // bytes of the response in buf
-	end    int    // of them: its head
-	scan   headScan
-	f      framing
-	minor  int
-	up     *upload
-	start  int64
-	wrote  int64 // bytes written
-	sent   bool  // all that Do writes itself is written
-	err    error
-	check  bool // look before writing
-	reused bool
-	begun  bool  // the callback has run
-	handed bool  // req was given to the loop to write
-	sentAt int64 // nano when the request was on its way
-	headAt int64 // nano when the response head was there
+	buf     []byte // request, then response
+	own     bool   // buf is this trip's, not the client connection's
+	req     []byte // of buf: what to write
+	more    []byte // body in memory that did not fit behind req
+	stream  bool   // the body is sent by a goroutine
+	n       int    // bytes of the response in buf
+	end     int    // of them: its head
+	scan    headScan
+	f       framing
+	minor   int
+	up      *upload
+	start   int64
+	wrote   int64 // bytes written
+	sent    bool  // all that Do writes itself is written
+	err     error
+	check   bool // look before writing
+	reused  bool
+	begun   bool          // the callback has run
+	handed  bool          // req was given to the loop to write
+	connect time.Duration // how long connecting took
+	sentAt  int64         // nano when the request was on its way
+	headAt  int64         // nano when the response head was there
 }
 
 // maxResponseHead is the largest response head taken from an upstream.
@@ -87,43 +88,59 @@ func (p *Peer) Do(x *Exchange, out *Outgoing, resp *Response) (Timing, error) {
 	if late {
 		start = x.conn.now()
 	}
-	var task *loop.Task
-	if x.conn.looped() {
-		task = x.conn.task
+	return p.send(x, out, resp, start, true)
+}
+
+// send is Do with the connections kept, or without.
+func (p *Peer) send(x *Exchange, out *Outgoing, resp *Response, start int64, kept bool) (Timing, error) {
+	var l *loop.Loop
+	if x.conn.resumable() {
+		l = x.conn.lc.Loop()
 	}
-	for u := p.take(start, task); u != nil; u = p.take(start, task) {
-		t, err := u.roundTrip(x, out, resp, start)
+	for kept {
+		u := p.take(start, l)
+		if u == nil {
+			break
+		}
+		if u.start(x, out, resp, start, 0) {
+			return Timing{}, ErrPending
+		}
+		t, err := u.conclude()
 		if err == nil {
 			return t, nil
 		}
-		if err.Retry != Yes && (err.Retry != OnReusedOnly || !again(out)) {
+		if !replaceable(err, out) {
 			return t, err
 		}
-		if err.Err != errStale {
-			break
-		}
+		kept = err.Err == errStale
 	}
 	ctx := x.Context
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	if task != nil {
-		task.Leave()
+	if l != nil {
+		x.conn.turn.Leave()
 	}
 	u, err := p.dial(ctx, out.Connect)
 	if err != nil {
 		return Timing{Connect: time.Duration(nano() - start)}, err
 	}
-	if task != nil {
-		u.adopt(task)
+	if l != nil {
+		u.adopt(l)
 	}
-	connect := time.Duration(nano() - start)
-	t, e := u.roundTrip(x, out, resp, start)
-	t.Connect = connect
+	if u.start(x, out, resp, start, time.Duration(nano()-start)) {
+		return Timing{}, ErrPending
+	}
+	t, e := u.conclude()
 	if e != nil {
 		return t, e
 	}
 	return t, nil
+}
+
+// replaceable reports whether another connection may do what a kept one failed to.
+func replaceable(err *Error, out *Outgoing) bool {
+	return err.Retry == Yes || err.Retry == OnReusedOnly && again(out)
 }
 
 // again says whether a request that may have reached a server may be sent once more.
@@ -151,22 +168,32 @@ func Replayable(out *Outgoing) bool {
 	return out.ContentLength == 0
 }
 
-// roundTrip runs one exchange. On failure the connection is closed.
-func (u *upConn) roundTrip(x *Exchange, out *Outgoing, resp *Response, start int64) (Timing, *Error) {
+// start begins an exchange, and ends it unless it is pending. conclude follows.
+func (u *upConn) start(x *Exchange, out *Outgoing, resp *Response, start int64, connect time.Duration) (pending bool) {
 	t := &u.trip
-	reused := u.served > 0
 	t.forget()
-	t.x, t.out, t.resp, t.reused, t.start = x, out, resp, reused, start
-	t.check = reused && (u.suspect(start) || !again(out))
+	t.x, t.out, t.resp, t.reused, t.start, t.connect = x, out, resp, u.served > 0, start, connect
+	t.check = t.reused && (u.suspect(start) || !again(out))
 	resp.reset()
 	u.served++
 	t.buffers()
 	t.build()
 	u.watch()
-	err := u.exchange()
+	if u.looped() && x.conn.resumable() {
+		return u.launch()
+	}
+	x.Leave()
+	t.err = u.exchange()
+	return false
+}
+
+// conclude is what came of an exchange. After a failure the connection is closed.
+func (u *upConn) conclude() (Timing, *Error) {
+	t := &u.trip
+	x, err := t.x, t.err
 	t.headAt = x.conn.now()
 	x.arrived = t.headAt
-	tm := Timing{Header: time.Duration(t.headAt - start), Reused: reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
+	tm := Timing{Connect: t.connect, Header: time.Duration(t.headAt - t.start), Reused: t.reused, BytesOut: t.wrote, BytesIn: int64(t.end)}
 	if err == nil {
 		err = u.accept() // an empty body gives the connection back: t is not ours then
 	}

@@ -41,7 +41,9 @@ func (c *conn) interim(status int, h *Header) error {
 func (c *conn) write(b []byte) (int, error) {
 	total := 0
 	if c.fd >= 0 {
-		c.yield()
+		if !c.looped() {
+			c.srv.yield()
+		}
 		n, errno := sysWrite(uintptr(c.fd), b)
 		if errno == 0 {
 			total = n
