@@ -50,10 +50,11 @@ bench-adapter: build ## compare the etcd adapter with etcd and kine, write the t
 
 OPERATIONS ?= 100000
 
-nightly:   ## the long forms of tests: OPERATIONS compared with etcd on each store, 50 kills, every scenario on each store
+nightly:   ## the long forms of tests: OPERATIONS compared with etcd on each store, 50 kills, every scenario on each store, clients that misbehave
 	go test -count=1 -timeout 8h -run 'LikeEtcd|Linear' ./configcenter/adapter -operations $(OPERATIONS)
 	go test -count=1 -timeout 1h -run TestKill ./cmd/sluice -kills 50
 	go test -count=1 -timeout 1h -run TestStores ./t -every
+	go test -count=50 -race -timeout 1h -run TestChaos ./gateway/wire
 
 fuzz:      ## run every fuzz target for FUZZTIME
 	go run ./t/suite -only fuzz -fuzztime $(FUZZTIME)
