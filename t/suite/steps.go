@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -137,9 +138,40 @@ func (s *suite) house() counts {
 
 var fuzzFunc = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
 
-// fuzzAll runs every fuzz target for a while.
+// fuzzTarget is one function that is fed.
+type fuzzTarget struct{ pkg, name string }
+
+// fuzzAll runs every fuzz target for a while, one on each processor at a time:
+// much of a target's run is Go's tools getting ready.
 func (s *suite) fuzzAll() counts {
-	var c counts
+	targets, c := fuzzTargets()
+	next := make(chan fuzzTarget)
+	results := make(chan bool)
+	for range runtime.NumCPU() {
+		go func() { // ends with the targets
+			for t := range next {
+				results <- s.fuzzOne(t)
+			}
+		}()
+	}
+	go func() {
+		defer close(next)
+		for _, t := range targets {
+			next <- t
+		}
+	}()
+	for range targets {
+		if <-results {
+			c.passed++
+		} else {
+			c.failed++
+		}
+	}
+	return c
+}
+
+// fuzzTargets finds them in the tree.
+func fuzzTargets() (all []fuzzTarget, c counts) {
 	walk(func(path string) {
 		if !strings.HasSuffix(path, "_test.go") {
 			return
@@ -148,26 +180,24 @@ func (s *suite) fuzzAll() counts {
 		if err != nil {
 			fmt.Println(err)
 			c.failed++
-			return
 		}
 		for _, m := range fuzzFunc.FindAllSubmatch(text, -1) {
-			pkg, name := "./"+filepath.Dir(path), string(m[1])
-			out, err := command("go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+s.fuzz.String(), pkg)
-			// The fuzzer sometimes reports its own time running out as a failure
-			// (golang/go#75804); a real one names the input it wrote.
-			if err != nil && strings.Contains(string(out), "context deadline exceeded") && !strings.Contains(string(out), "Failing input") {
-				err = nil
-			}
-			if err != nil {
-				fmt.Printf("%s %s\n%s\n%v\n", pkg, name, out, err)
-				c.failed++
-				continue
-			}
-			fmt.Printf("%s %s: %s\n", pkg, name, lastExecs(out))
-			c.passed++
+			all = append(all, fuzzTarget{"./" + filepath.Dir(path), string(m[1])})
 		}
 	})
-	return c
+	return all, c
+}
+
+func (s *suite) fuzzOne(t fuzzTarget) bool {
+	out, err := command("go", "test", "-run=^$", "-parallel=1", "-fuzz=^"+t.name+"$", "-fuzztime="+s.fuzz.String(), t.pkg)
+	// The fuzzer sometimes reports its own time running out as a failure
+	// (golang/go#75804); a real one names the input it wrote.
+	if err != nil && (!strings.Contains(string(out), "context deadline exceeded") || strings.Contains(string(out), "Failing input")) {
+		fmt.Printf("%s %s\n%s\n%v\n", t.pkg, t.name, out, err)
+		return false
+	}
+	fmt.Printf("%s %s: %s\n", t.pkg, t.name, lastExecs(out))
+	return true
 }
 
 // lastExecs is the end of the last progress line: how much was tried.
