@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -130,3 +132,33 @@ func TestPanicInTheMiddle(t *testing.T) {
 type panics struct{ *proxy }
 
 func (panics) Resume(*Exchange) { panic("oops") }
+
+// TestStreamedAnswersKeepTheirConnections: a client whose answers are streamed
+// is served over one upstream connection, as others are.
+func TestStreamedAnswersKeepTheirConnections(t *testing.T) {
+	var from sync.Map
+	body := bytes.Repeat([]byte("x"), 100<<10)
+	up := backend(t, func(w http.ResponseWriter, r *http.Request) {
+		from.Store(r.RemoteAddr, true)
+		if r.URL.Path == "/sized" {
+			w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		}
+		_, _ = w.Write(body)
+	})
+	for _, path := range []string{"/sized", "/chunked"} {
+		from.Clear()
+		addr, _, _ := startProxy(t, Loops, up)
+		c := dial(t, addr)
+		for range 10 {
+			c.send("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n")
+			if _, got := c.response("GET"); got != string(body) {
+				t.Errorf("%s: %d bytes", path, len(got))
+			}
+		}
+		n := 0
+		from.Range(func(any, any) bool { n++; return true })
+		if n != 1 {
+			t.Errorf("%s: %d upstream connections", path, n)
+		}
+	}
+}

@@ -88,6 +88,7 @@ func (s *sending) splice(u *upBody) (bool, error) {
 
 // fill moves at most n bytes from the upstream into the empty pipe.
 func (u *upConn) fill(p *pipe, n int64) (moved int64, err error) {
+	u.trip.x.conn.leave() // see read
 	from, wait := nano(), orMinute(u.trip.out.Read)
 	for {
 		u.armRead(from, wait)

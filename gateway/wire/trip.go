@@ -344,9 +344,12 @@ func (t *trip) head() error {
 	}
 }
 
-// read reads within the read time-out.
+// read reads within the read time-out. Behind a client that a loop serves, both
+// connections become ordinary ones: one alone would be of no use to the next
+// request.
 func (u *upConn) read(p []byte) (int, error) {
 	t := &u.trip
+	t.x.conn.leave()
 	from := nano()
 	wait := orMinute(t.out.Read)
 	for {
