@@ -13,6 +13,7 @@ import (
 func TestContract(t *testing.T) {
 	for _, kind := range backendtest.Kinds {
 		t.Run(kind.Name, func(t *testing.T) {
+			t.Parallel()
 			contract.Run(t, func(t *testing.T) contract.Center {
 				c := must(etcd.Open(etcd.Config{Endpoints: []string{"http://" + serve(t, kind.Open(t))}, Log: slog.New(slog.DiscardHandler)}))(t)
 				t.Cleanup(func() { c.Close() })
