@@ -26,14 +26,18 @@ import (
 const batchSize = 128
 
 // patience is how long a call may keep its loop before another goroutine goes
-// on with the others: at least this, at most twice. It is also how often a loop
-// lets other goroutines of its processor run: the runtime takes a processor
-// away from who has it for 10 ms.
+// on with the others: at least this, at most twice while much is going on, and
+// 40 ms otherwise. It is also how often a loop lets other goroutines of its
+// processor run: the runtime takes a processor away from who has it for 10 ms.
 const patience = 4 * time.Millisecond
 
-// restAfter is for how many looks in a row nothing was going on until the
-// monitor stops looking.
-const restAfter = 100
+// calmly is how seldom the monitor looks while it finds nothing going on, and
+// restAfter for how many looks in a row until it stops looking: where little is
+// going on, looking would cost more than that.
+const (
+	calmly    = 8 * patience
+	restAfter = 30
+)
 
 // Group is a set of loops. Safe for concurrent use.
 type Group struct {
@@ -287,23 +291,25 @@ func (t *Turn) Now() int64 {
 
 // monitor passes on the turn of calls that do not come to an end.
 func (g *Group) monitor() {
-	tick := time.NewTicker(patience)
-	defer tick.Stop()
-	for quiet := 0; !g.closed.Load(); {
+	next := time.NewTimer(patience)
+	defer next.Stop()
+	quiet, every := 0, patience
+	for !g.closed.Load() {
 		select {
 		case <-g.alarm:
-		case <-tick.C:
+		case <-next.C:
 		}
-		quiet++
+		quiet, every = quiet+1, min(2*every, calmly)
 		for _, l := range g.loops {
 			if l.look() {
-				quiet = 0
+				quiet, every = 0, patience
 			}
 		}
 		if quiet > restAfter {
 			g.rest()
-			quiet = 0
+			quiet, every = 0, patience
 		}
+		next.Reset(every)
 	}
 }
 
