@@ -155,7 +155,7 @@ func (g *Group) Close() {
 }
 
 // Next is the loop for a new connection: each in turn.
-func (g *Group) Next() *Loop { return g.loops[int(g.next.Add(1))%len(g.loops)] }
+func (g *Group) Next() *Loop { return g.loops[g.next.Add(1)%uint32(len(g.loops))] }
 
 // ID numbers the loops of a group from 0.
 func (l *Loop) ID() int { return l.id }
@@ -355,7 +355,14 @@ type queue[T any] struct {
 
 func (q *queue[T]) len() int { return len(q.items) - q.first }
 
-func (q *queue[T]) push(v T) { q.items = append(q.items, v) }
+func (q *queue[T]) push(v T) {
+	if q.first > 0 && len(q.items) == cap(q.items) {
+		n := copy(q.items, q.items[q.first:])
+		clear(q.items[n:])
+		q.items, q.first = q.items[:n], 0
+	}
+	q.items = append(q.items, v)
+}
 
 func (q *queue[T]) pop() T {
 	var zero T
