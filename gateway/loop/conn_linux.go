@@ -73,14 +73,16 @@ func Take(nc *net.TCPConn) (*Conn, error) {
 }
 
 // Serve has l watch the connection from now on, and call f when something
-// happens on it. Called once, instead of Bind.
+// happens on it. Called once, instead of Bind. After an error f is not called,
+// and the connection is to be closed.
 func (c *Conn) Serve(l *Loop, f Ready) error {
 	c.state.Store(awaited)
 	return c.Bind(l, f)
 }
 
 // Bind has l watch the connection. f is called when something happens after it
-// was returned to be waited for. Called once.
+// was returned to be waited for. Called once. After an error f is not called: the
+// connection may be closed, or made an ordinary one.
 func (c *Conn) Bind(l *Loop, f Ready) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,10 +91,13 @@ func (c *Conn) Bind(l *Loop, f Ready) error {
 	}
 	c.loop, c.ready = l, f
 	l.conns.set(c.fd, c)
+	if err := l.watch(c.fd, syscall.EPOLLIN|syscall.EPOLLRDHUP); err != nil {
+		return err
+	}
 	if c.expired.Load() {
 		l.post(c) // nobody could be told before
 	}
-	return l.watch(c.fd, syscall.EPOLLIN|syscall.EPOLLRDHUP)
+	return nil
 }
 
 func (c *Conn) unwatch() {

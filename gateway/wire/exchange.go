@@ -10,7 +10,8 @@ import (
 )
 
 // Handler serves one exchange: it ends with exactly one call of x.Send or
-// x.Tunnel. It runs on the goroutine of the connection (HTTP/1.1) or stream.
+// x.Tunnel, if need be in Resume (see Resumer). It runs on the goroutine of the
+// connection or stream, or on that of the connection's loop.
 type Handler interface {
 	Serve(x *Exchange)
 }
@@ -81,7 +82,9 @@ func (x *Exchange) Ended() time.Time {
 // instead; last is true exactly once, with the final (maybe empty) piece.
 type BodyFilter func(piece []byte, last bool) ([]byte, error)
 
-// Sent tells how much of an answer went to the client, in bytes.
+// Sent tells how much of an answer went to the client, in bytes. What a loop was
+// handed to write along with other answers counts: it goes out right after the
+// handler, unless the client is gone.
 type Sent struct {
 	Total int64 // header and body as framed
 	Body  int64 // body without framing

@@ -64,7 +64,8 @@ var errStale = errors.New("kept connection was closed")
 // interim answer is relayed with x.Inform. resp.Body reads the rest; closing it
 // gives the connection back. A kept connection that turns out closed before the
 // upstream answered is replaced at once where the request may be sent again.
-// The error is an *Error.
+// The error is an *Error, or ErrPending: the exchange then goes on, and out and
+// resp must stay as they are, until x.Answer tells its end.
 //
 // out.Body, when it is the body of x.Req and wholly received, or a
 // *bytes.Reader, is not used up by a failed Do: Replayable tells.
